@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/mem.h"
+
+#include "base/arith.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define PAGE_BYTES (4096UL)
+#define HUGE_BYTES (2UL << 20)
+
+static atomic_long allocations_left = -1;
+
+static bool may_allocate(void)
+{
+    long left = atomic_load_explicit(&allocations_left, memory_order_relaxed);
+
+    while (left > 0)
+        if (atomic_compare_exchange_weak(&allocations_left, &left, left - 1))
+            return true;
+    return left < 0;
+}
+
+void mem_fail_after(long n)
+{
+    atomic_store(&allocations_left, n);
+}
+
+void *mem_alloc(size_t bytes)
+{
+    return may_allocate() ? malloc(bytes > 0 ? bytes : 1) : NULL;
+}
+
+void *mem_zalloc(size_t bytes)
+{
+    return mem_calloc(1, bytes);
+}
+
+void *mem_calloc(size_t n, size_t bytes)
+{
+    return may_allocate() ? calloc(n > 0 ? n : 1, bytes > 0 ? bytes : 1) : NULL;
+}
+
+void *mem_realloc(void *p, size_t bytes)
+{
+    return may_allocate() ? realloc(p, bytes > 0 ? bytes : 1) : NULL;
+}
+
+char *mem_strdup(const char *s)
+{
+    return mem_strndup(s, strlen(s));
+}
+
+char *mem_strndup(const char *s, size_t n)
+{
+    size_t len = strnlen(s, n);
+    char *copy = mem_alloc(len + 1);
+
+    if (copy == NULL)
+        return NULL;
+    memcpy(copy, s, len);
+    copy[len] = '\0';
+    return copy;
+}
+
+void mem_free(void *p)
+{
+    free(p);
+}
+
+/* The bytes that mem_map really takes; 0 on overflow. */
+static size_t mapped_bytes(size_t bytes)
+{
+    uint64_t rounded;
+
+    return u64_align_up(bytes > 0 ? bytes : 1, bytes >= HUGE_BYTES ? HUGE_BYTES : PAGE_BYTES, &rounded) ? rounded : 0;
+}
+
+/* Reserve with room to align to 2 MiB, then give the ends back. */
+static void *map_aligned(size_t bytes)
+{
+    char *raw = mmap(NULL, bytes + HUGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t head;
+
+    if (raw == MAP_FAILED)
+        return NULL;
+    head = (HUGE_BYTES - (uintptr_t)raw % HUGE_BYTES) % HUGE_BYTES;
+    if (head > 0)
+        munmap(raw, head);
+    munmap(raw + head + bytes, HUGE_BYTES - head);
+    return raw + head;
+}
+
+static void *map_plain(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return p != MAP_FAILED ? p : NULL;
+}
+
+int mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked)
+{
+    size_t total = mapped_bytes(bytes);
+    bool huge = (flags & MEM_HUGE) && total >= HUGE_BYTES;
+    bool locked = false;
+    void *p;
+
+    if (total == 0 || !may_allocate())
+        return -ENOMEM;
+    p = huge ? map_aligned(total) : map_plain(total);
+    if (p == NULL)
+        return -ENOMEM;
+    if (huge)
+        madvise(p, total, MADV_HUGEPAGE);
+    if ((flags & MEM_POPULATE) && madvise(p, total, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
+        munmap(p, total);
+        return -ENOMEM;
+    }
+    if (flags & MEM_LOCK)
+        locked = mlock(p, total) == 0;
+    if (ret_locked != NULL)
+        *ret_locked = locked;
+    *ret_p = p;
+    return 0;
+}
+
+void mem_unmap(void *p, size_t bytes)
+{
+    if (p != NULL)
+        munmap(p, mapped_bytes(bytes));
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cache.h: experts in RAM slots, read from disk when asked for. Implements the expert door (model/experts.h).
+ *
+ * Slots are taken once at open, in size classes (layers may have experts of different sizes), huge pages where they can
+ * be had, pre-faulted, registered with the ring. The least recently used unpinned expert is the victim; experts being
+ * read, pinned or named by the open request never are. Every record is checked against its XXH3-128 in the catalog
+ * after each read (recorded at the first); a mismatch is read once more and then fails the request with expert,
+ * layer, file and offset named.
+ *
+ * Threads: the engine thread only, except cache_stats (any thread). The layout is borrowed for the cache's life.
+ */
+#ifndef EXPERTD_CACHE_CACHE_H
+#define EXPERTD_CACHE_CACHE_H
+
+#include "base/err.h"
+#include "model/experts.h"
+#include "model/layout.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum io_mode { IO_AUTO, IO_DIRECT, IO_BUFFERED };
+enum io_engine { IO_ENGINE_AUTO, IO_ENGINE_URING, IO_ENGINE_PREAD };
+
+struct cache_options {
+    uint64_t slot_budget;   /* bytes for slots */
+    enum io_mode io_mode;
+    enum io_engine io_engine;
+    uint32_t queue_depth;   /* reads in flight; 0: default */
+    uint32_t piece_bytes;   /* a read is split into pieces of this size; 0: default; a multiple of 4096 */
+    const char *catalog_dir; /* state directory for the LMDB catalog; NULL: keep checksums in memory only */
+    bool verify;            /* check checksums; on by default, off only in tests and benchmarks */
+};
+
+struct cache_stats {
+    uint64_t hits, misses;       /* experts asked for */
+    uint64_t bytes_read;         /* from files, on demand */
+    uint64_t read_ns;            /* summed over experts: asked for until arrived */
+    uint64_t wait_ns;            /* the engine stood still */
+    uint64_t evictions;
+    uint64_t reread;             /* records read again after a mismatch or a fault */
+    uint64_t slots, slots_used;
+    uint64_t slot_bytes;         /* memory held by slots */
+    uint64_t huge_bytes;         /* of which in huge pages */
+};
+
+struct cache;
+
+/* The least slot_budget that can work: the largest layer's top-k (n_used) experts. */
+uint64_t cache_min_bytes(const struct expert_layout *layout);
+/* Bytes taken besides slots (tables, ring, bounce buffers, catalog map). */
+uint64_t cache_overhead_bytes(const struct expert_layout *layout, const struct cache_options *options);
+
+int cache_open(const struct expert_layout *layout, const struct cache_options *options, struct cache **ret_cache,
+               struct err *err);
+void cache_close(struct cache *cache);
+struct expert_door *cache_door(struct cache *cache);
+void cache_stats(const struct cache *cache, struct cache_stats *ret_stats);
+/* What is in use, for the start-up lines: "io_uring, direct" or "pread (io_uring not permitted: ...), buffered". Lent. */
+const char *cache_describe(const struct cache *cache);
+
+/* Read every expert and fill or check the catalog (`expert verify`). on_progress may be NULL, true cancels. Reports
+ * the first mismatch in err; ret_bad counts all. */
+int cache_verify(const struct expert_layout *layout, const char *catalog_dir,
+                 bool (*on_progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, uint64_t *ret_bad,
+                 struct err *err);
+
+#endif

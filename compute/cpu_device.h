@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cpu_device.h: the CPU as a device: the C reference and, above it, SIMD kernels chosen by CPU flags.
+ */
+#ifndef EXPERTD_COMPUTE_CPU_DEVICE_H
+#define EXPERTD_COMPUTE_CPU_DEVICE_H
+
+#include "compute/device.h"
+
+enum cpu_level { CPU_C, CPU_AVX2, CPU_AVX512, CPU_LEVELS };
+
+struct cpu_device_options {
+    uint32_t n_threads;       /* including the calling one; 0: physical cores within the cgroup quota */
+    enum cpu_level max_level; /* cap on the kernels; what the CPU lacks is never used */
+    uint32_t max_rows;        /* most activation rows of one call */
+    uint32_t max_ff;          /* widest hidden row of an expert or dense block: sizes the scratch */
+    uint32_t max_expert_rows; /* most (token, expert) pairs of one `experts` call */
+};
+
+/* "c", "avx2", "avx512" (case-insensitive); -EINVAL otherwise, with the list in err. */
+int cpu_level_parse(const char *name, enum cpu_level *ret_level, struct err *err);
+const char *cpu_level_name(enum cpu_level level);
+enum cpu_level cpu_level_detect(void);       /* the best this machine runs */
+uint32_t cpu_threads_detect(void);           /* physical cores, affinity and cgroup quota considered; at least 1 */
+
+/* Bytes that cpu_device_open will take for scratch, for the budget. */
+size_t cpu_device_bytes(const struct cpu_device_options *options);
+int cpu_device_open(const struct cpu_device_options *options, struct device **ret_device, struct err *err);
+
+#endif

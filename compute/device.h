@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * device.h: the one table of operations by which the forward pass computes, filled by every device.
+ *
+ * The CPU device (compute/cpu/) fills it with the C reference, overridden by SIMD kernels up to a level; the
+ * CUDA module (gpu/) fills all of it. The model above knows only this file.
+ *
+ * Invariants:
+ * - Determinism. Every output element is computed from its own row of inputs in an order fixed by the
+ *   shapes of that row alone: neither the number of threads, nor which other rows share the call, nor how
+ *   work is split over calls changes a bit. Devices and CPU levels may differ from each other within the class that
+ *   tests/parity states.
+ * - The hot path allocates nothing: scratch is taken in open and acts_open.
+ *
+ * Memory: pointers marked "device" come from ops->alloc or lie inside an arena that the device can read
+ * (`host_visible`: host pointers and device pointers are the same thing, as on the CPU). Weights may lie in any
+ * memory that the device can read. Activations are f32, row-major, [n_tokens, n_cols].
+ *
+ * Errors: operations return 0 or a negative number and describe it in device->err (a device that cannot
+ * fail after open, like the CPU, always returns 0). Threads: one thread at a time uses a device; the device
+ * may run its own workers.
+ */
+#ifndef EXPERTD_COMPUTE_DEVICE_H
+#define EXPERTD_COMPUTE_DEVICE_H
+
+#include "base/err.h"
+#include "compute/quant.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A matrix in a block format, as it lies in memory: `rows` rows of `cols` weights. y = W x has x [cols], y [rows]. */
+struct weight {
+    const void *data; /* device; borrowed */
+    enum quant_type type;
+    uint32_t rows;
+    uint32_t cols;
+};
+
+/* Activations prepared for multiplication: set once, multiplied many times. A device that quantises
+ * activations does so at most once per set and per flavour that the weights ask for. */
+struct acts;
+
+/* y[t] = W x[t] (+ bias). */
+struct linear {
+    struct weight w;
+    const float *bias; /* device [w.rows] f32, or NULL */
+    float *y;          /* device [n_tokens, w.rows] f32 */
+};
+
+enum rope_layout {
+    ROPE_NORM, /* pairs (2i, 2i+1): llama */
+    ROPE_NEOX, /* pairs (i, i + n_rot/2): qwen, olmoe */
+};
+
+/* Rotary position embedding. Angles are pos * inv_freq[i]; linear and YaRN scaling and per-dimension
+ * factors (llama-3) are folded into inv_freq and `magnitude` by the model when it is opened. */
+struct rope {
+    enum rope_layout layout;
+    uint32_t n_rot;          /* dimensions rotated, even, at most head_dim */
+    const float *inv_freq;   /* host [n_rot / 2] f32 */
+    float magnitude;         /* factor on cos and sin; 1 without YaRN */
+};
+
+enum kv_type { KV_F32, KV_F16 };
+
+/* One layer's keys and values of one sequence: [n_ctx, n_kv_heads, head_dim] each, in kv_type. */
+struct kv_view {
+    void *k; /* device */
+    void *v; /* device */
+};
+
+/* Causal attention of n_tokens consecutive positions of one sequence, pos0 the first. Query t sees keys
+ * 0 .. pos0 + t, which must be stored already. Query head h reads KV head h / (n_heads / n_kv_heads). */
+struct attention {
+    const float *q; /* device [n_tokens, n_heads, head_dim] f32, rotated */
+    struct kv_view kv;
+    enum kv_type kv_type;
+    uint32_t n_tokens, pos0;
+    uint32_t n_heads, n_kv_heads, head_dim;
+    float scale; /* on q.k, usually 1/sqrt(head_dim) */
+    float *y;    /* device [n_tokens, n_heads, head_dim] f32 */
+};
+
+enum route_gating { ROUTE_SOFTMAX, ROUTE_SIGMOID };
+
+struct route {
+    enum route_gating gating;
+    bool renormalise; /* weights of the chosen sum to 1 (times scale) */
+    float scale;      /* on the final weights; 1 in most models */
+    uint32_t n_experts, n_used;
+};
+
+/* One expert's share of a layer: y[dst[i]] = down(silu(gate x[src[i]]) * up x[src[i]]). */
+struct expert_call {
+    struct weight gate, up; /* [n_ff, n_embd] */
+    struct weight down;     /* [n_embd, n_ff] */
+    const uint32_t *src;    /* host [n_rows]: rows of the activations */
+    const uint32_t *dst;    /* host [n_rows]: rows of y */
+    uint32_t n_rows;
+};
+
+struct device;
+
+struct device_ops {
+    /* Memory. alloc zeroes and is 64-byte aligned; upload and download copy from and to the host. */
+    int (*alloc)(struct device *, size_t bytes, void **ret_p);
+    void (*free)(struct device *, void *p, size_t bytes);
+    int (*upload)(struct device *, void *dst, const void *src, size_t bytes);
+    int (*download)(struct device *, void *dst, const void *src, size_t bytes);
+    int (*sync)(struct device *); /* wait for everything submitted; reports what failed meanwhile */
+
+    /* Prepared activations for up to max_rows rows of up to max_cols columns. */
+    int (*acts_open)(struct device *, uint32_t max_rows, uint32_t max_cols, struct acts **ret_acts);
+    void (*acts_close)(struct device *, struct acts *);
+    size_t (*acts_bytes)(struct device *, uint32_t max_rows, uint32_t max_cols); /* what acts_open takes */
+    int (*acts_set)(struct device *, struct acts *, const float *x /* device [n_rows, n_cols] f32, borrowed until the
+                    next set */, uint32_t n_rows, uint32_t n_cols);
+
+    /* y[t] = row ids[t] of the table, decoded. */
+    int (*embed)(struct device *, const struct weight *table, const int32_t *ids /* host [n] */, uint32_t n,
+                 float *y /* device [n, table->cols] f32 */);
+    /* y = x / sqrt(mean(x^2) + eps) * w, row by row; x and y may be the same. */
+    int (*rms_norm)(struct device *, const float *x, const float *w /* device [n_cols] f32 */, float eps,
+                    uint32_t n_rows, uint32_t n_cols, float *y);
+    /* All products of the same activations, in one parallel region. */
+    int (*linear)(struct device *, struct acts *, const struct linear *lin, uint32_t n_lin);
+    /* Rotate in place; x is [n_tokens, n_heads, head_dim], token t is at position pos[t] (host). */
+    int (*rope)(struct device *, const struct rope *, float *x, const uint32_t *pos, uint32_t n_tokens,
+                uint32_t n_heads, uint32_t head_dim);
+    /* Store keys and values of n consecutive positions from pos0; k and v are [n, n_kv_heads * head_dim] f32. */
+    int (*kv_store)(struct device *, const struct kv_view *, enum kv_type, uint32_t pos0, uint32_t n,
+                    uint32_t kv_dim, const float *k, const float *v);
+    int (*attention)(struct device *, const struct attention *);
+    /* Choose n_used experts per token, best first; ties go to the lower index. Results on the host. */
+    int (*route)(struct device *, const struct route *, const float *logits /* device [n, n_experts] f32 */,
+                 uint32_t n, uint16_t *ret_ids /* host [n, n_used] */, float *ret_weights /* host [n, n_used] */);
+    /* Run experts on the rows of `acts`, in one parallel region; y is [rows named by dst, n_embd] f32, device. */
+    int (*experts)(struct device *, struct acts *, const struct expert_call *calls, uint32_t n_calls, float *y);
+    /* A dense feed-forward block (leading dense layers, shared experts) is expert_call with src = dst = 0..n-1. */
+    /* x[t] += sum over j = 0 .. n_used-1, in that order, of weights[t, j] * y[t * n_used + j]. */
+    int (*combine)(struct device *, float *x /* device [n, n_embd] f32 */, const float *y, const float *weights
+                   /* host [n, n_used] */, uint32_t n, uint32_t n_used, uint32_t n_embd);
+    /* x[t] += s(gate[t]) * y[t], s the logistic function; gate NULL: x += y. */
+    int (*add)(struct device *, float *x /* device [n, n_cols] f32 */, const float *y,
+               const float *gate /* device [n] f32 or NULL */, uint32_t n, uint32_t n_cols);
+
+    void (*close)(struct device *);
+};
+
+struct device {
+    const struct device_ops *ops;
+    const char *name;    /* "cpu avx512", "cuda:0 NVIDIA ..." ; lent */
+    bool host_visible;
+    struct err err;      /* what the last failed operation said */
+};
+
+#endif

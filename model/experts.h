@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * experts.h: the expert door, between the forward pass and wherever experts live.
+ *
+ * For each layer the forward pass asks for the experts the router chose and takes them in whatever order
+ * they become ready; the cache (cache/) implements the door over slots and disk reads, tests implement
+ * it with everything in RAM. The order of `next` is not fixed and must not matter: the forward pass writes
+ * each expert's output to a row of its own and sums rows in routing order.
+ *
+ * Protocol, per layer: one request; then next until each of the n ids has been returned exactly once; each view is
+ * released after its last use, before the next layer's request or after. On an error from request or next, call
+ * `abandon` once: it drops what is outstanding and releases what is pinned; the door is then ready for a new request.
+ *
+ * Threads: the engine thread only. Memory: views lend the cache's memory, pinned until release.
+ */
+#ifndef EXPERTD_MODEL_EXPERTS_H
+#define EXPERTD_MODEL_EXPERTS_H
+
+#include "base/err.h"
+#include "compute/device.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct expert_view {
+    struct weight gate, up, down;
+    uint32_t layer;
+    uint16_t expert;
+    void *pin; /* the door's own */
+};
+
+struct expert_door;
+
+struct expert_door_ops {
+    /* Ask for n different experts of a layer, all of which will be needed. Resident ones are ready at once, the rest are
+     * read. `layer` is the model's layer index. n is at most the slots guaranteed at open (see max_request).
+     * Fails without side effects. */
+    int (*request)(struct expert_door *, uint32_t layer, const uint16_t *ids, size_t n, struct err *);
+    /* Next ready expert: its index into ids, and its weights, pinned until release. Blocks only if none is
+     * ready. Returns 1 with an expert, 0 when all have been returned, negative on error (read failed, checksum wrong). */
+    int (*next)(struct expert_door *, size_t *ret_index, struct expert_view *ret_view, struct err *);
+    /* As next, but returns -EAGAIN instead of blocking: lets the caller batch whatever is ready now. */
+    int (*try_next)(struct expert_door *, size_t *ret_index, struct expert_view *ret_view, struct err *);
+    void (*release)(struct expert_door *, const struct expert_view *);
+    void (*abandon)(struct expert_door *);
+    /* A wish, not a need (prefetch): may be ignored, never evicts what an open request needs. May be NULL. */
+    void (*hint)(struct expert_door *, uint32_t layer, const uint16_t *ids, size_t n);
+};
+
+struct expert_door {
+    const struct expert_door_ops *ops;
+    size_t max_request; /* most experts that one request may name; a larger set is asked for in parts */
+};
+
+#endif

@@ -1,0 +1,2 @@
+libmodel_a_SOURCES += \
+	model/gguf.h

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * forward.h: the forward pass: tokens in, logits out, experts through the door.
+ *
+ * A forward owns the dense weights (resident, locked if permitted), the KV cache of n_seqs sequences of n_ctx positions,
+ * and all activations for max_batch tokens; everything is taken at open, nothing on the way of a token.
+ * A batch may mix sequences (decode of several clients) and hold many tokens of one (prefill); logits of a token
+ * depend on its own sequence alone, bit for bit.
+ *
+ * Threads: the engine thread only. Errors: a failed eval leaves the KV cache of the positions it was asked to
+ * write undefined and everything else as it was; the same positions may be evaluated again.
+ */
+#ifndef EXPERTD_MODEL_FORWARD_H
+#define EXPERTD_MODEL_FORWARD_H
+
+#include "base/err.h"
+#include "compute/device.h"
+#include "model/experts.h"
+#include "model/model.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct forward;
+
+/* Called on the engine thread after a layer's router has spoken (before its experts run). For look-ahead, heat, tests. */
+struct forward_hooks {
+    void (*on_route)(void *ctx, uint32_t layer, const float *logits /* host [n, n_experts] f32 */,
+                     const uint16_t *ids /* host [n, n_used] */, uint32_t n);
+    void (*on_layer)(void *ctx, uint32_t layer, const float *x /* device [n, n_embd] f32, residual after it */, uint32_t n);
+    void *ctx;
+};
+
+struct forward_options {
+    uint32_t n_ctx;     /* positions per sequence */
+    uint32_t n_seqs;    /* sequences held at once */
+    uint32_t max_batch; /* most tokens of one eval */
+    uint32_t max_logits; /* most rows of logits of one eval */
+    enum kv_type kv_type;
+    bool lock; /* mlock the dense weights */
+    struct forward_hooks hooks;
+};
+
+/* How a forward's memory divides; bytes. */
+struct forward_bytes {
+    uint64_t dense, kv, activations;
+};
+void forward_measure(const struct model *model, const struct forward_options *options, struct forward_bytes *ret_bytes);
+
+/* Loads dense weights. `on_progress` (may be NULL) hears bytes done of total. model, device and door are borrowed. */
+int forward_open(const struct model *model, struct device *device, struct expert_door *door,
+                 const struct forward_options *options, void (*on_progress)(void *ctx, uint64_t done, uint64_t total),
+                 void *progress_ctx, struct forward **ret_forward, struct err *err);
+void forward_close(struct forward *forward);
+
+/* Consecutive positions of one sequence. */
+struct batch_span {
+    uint32_t seq;          /* < n_seqs */
+    uint32_t pos0;         /* positions 0 .. pos0-1 have been evaluated */
+    uint32_t n_tokens;
+    const int32_t *tokens; /* [n_tokens], each < n_vocab */
+    bool all_logits;       /* logits of every token (scoring); otherwise of the last one only */
+    bool no_logits;        /* of none (a prompt's inner chunks) */
+};
+
+/* Evaluate the spans, at most max_batch tokens together. `ret_logits` lends host memory, valid until the next eval:
+ * [rows asked for, in span order] x [n_vocab] f32. `should_stop` (may be NULL) is polled between layers: true ends the
+ * eval with ERR_CANCELED. */
+int forward_eval(struct forward *forward, const struct batch_span *spans, uint32_t n_spans,
+                 bool (*should_stop)(void *ctx), void *stop_ctx, const float **ret_logits, struct err *err);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sampler.h: logits to a token. Same logits, same settings, same seed: same token, on every machine.
+ *
+ * Order: logit bias, penalties (repetition, presence, frequency, over the last penalty_last tokens), then greedy
+ * (temperature 0), or temperature, top-k, top-p, min-p, draw. The generator is xoshiro256** seeded by splitmix64.
+ * One sampler per sequence; takes its scratch at open.
+ */
+#ifndef EXPERTD_MODEL_SAMPLER_H
+#define EXPERTD_MODEL_SAMPLER_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct logit_bias {
+    int32_t token;
+    float bias; /* -100 and below bans; added to the logit */
+};
+
+struct sampler_options {
+    float temperature;        /* 0: greedy */
+    uint32_t top_k;           /* 0: off */
+    float top_p, min_p;       /* 1 and 0: off */
+    float repetition_penalty; /* 1: off; logits of seen tokens are divided (positive) or multiplied (negative) */
+    float presence_penalty, frequency_penalty; /* 0: off; as OpenAI defines them */
+    uint32_t penalty_last;    /* tokens looked back on; 0: 64 */
+    uint64_t seed;
+    const struct logit_bias *bias; /* copied */
+    size_t n_bias;
+};
+
+struct sampler;
+
+void sampler_options_default(struct sampler_options *options); /* temperature 0.8, top_p 0.95, min_p 0.05, top_k 40 */
+/* Ranges as OpenAI's API states them; the text names the field. */
+int sampler_options_check(const struct sampler_options *options, uint32_t n_vocab, struct err *err);
+int sampler_open(const struct sampler_options *options, uint32_t n_vocab, struct sampler **ret_sampler, struct err *err);
+void sampler_close(struct sampler *sampler);
+/* A token of the prompt or the answer, for the penalties. */
+void sampler_accept(struct sampler *sampler, int32_t token);
+/* Choose a token; logits are not changed. */
+int32_t sampler_draw(struct sampler *sampler, const float *logits /* [n_vocab] f32 */);
+
+/* Log-probabilities by log-softmax of the raw logits: of `token`, and of the n best (best first). */
+struct token_logprob {
+    int32_t token;
+    float logprob;
+};
+float logprob_of(const float *logits, uint32_t n_vocab, int32_t token);
+void logprob_top(const float *logits, uint32_t n_vocab, size_t n, struct token_logprob *ret_top /* [n] */);
+
+#endif

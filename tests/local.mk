@@ -1,0 +1,15 @@
+# One list per kind of test and floor, so that they grow side by side.
+include tests/unit/base.mk
+include tests/unit/model_files.mk
+include tests/unit/model_text.mk
+include tests/unit/cache.mk
+include tests/unit/daemon.mk
+include tests/unit/client.mk
+include tests/parity/local.mk
+include tests/golden/local.mk
+include tests/residency/local.mk
+include tests/fault/local.mk
+include tests/e2e/local.mk
+include tests/fuzz/local.mk
+
+CRITERION_CPPFLAGS = $(AM_CPPFLAGS) $(CRITERION_CFLAGS)
