@@ -41,7 +41,11 @@ void *mem_zalloc(size_t bytes)
 
 void *mem_calloc(size_t n, size_t bytes)
 {
-    return may_allocate() ? calloc(n > 0 ? n : 1, bytes > 0 ? bytes : 1) : NULL;
+    uint64_t total;
+
+    if (!u64_mul(n, bytes, &total) || !may_allocate())
+        return NULL;
+    return calloc(1, total > 0 ? total : 1);
 }
 
 void *mem_realloc(void *p, size_t bytes)
