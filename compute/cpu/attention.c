@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * attention.c: keys and values, and attention over them with an online softmax.
+ *
+ * Positions are visited in blocks of ATTEND_KEYS counted from position 0, so what a query computes depends on its own
+ * position alone. A unit of work is one KV head with the query heads that share it and a few tokens, which read
+ * each block of keys and values once.
+ */
+#include "compute/cpu/cpu_internal.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+enum { UNIT_QUERIES = 32 };
+
+struct attention_job {
+    struct cpu_device *cpu;
+    const struct attention *a;
+    uint32_t group;       /* query heads per KV head */
+    uint32_t unit_heads;  /* of the group, in one unit */
+    uint32_t unit_tokens;
+    uint32_t n_head_units, n_token_units; /* head units of all KV heads */
+};
+
+static const void *kv_at(const void *base, enum kv_type type, size_t element)
+{
+    return (const char *)base + element * (type == KV_F16 ? sizeof(uint16_t) : sizeof(float));
+}
+
+struct query_set {
+    const float *q[UNIT_QUERIES];
+    float *y[UNIT_QUERIES];
+    uint32_t pos[UNIT_QUERIES];
+    uint32_t n_keys[UNIT_QUERIES];
+    float max[UNIT_QUERIES], sum[UNIT_QUERIES];
+    uint32_t n;
+};
+
+static void queries_add(struct query_set *set, const struct attention *a, uint32_t token, uint32_t head)
+{
+    size_t row = ((size_t)token * a->n_heads + head) * a->head_dim;
+
+    set->q[set->n] = a->q + row;
+    set->y[set->n] = a->y + row;
+    set->pos[set->n] = a->pos0 + token;
+    set->max[set->n] = -INFINITY;
+    set->sum[set->n] = 0;
+    memset(a->y + row, 0, a->head_dim * sizeof(float));
+    set->n++;
+}
+
+static void queries_attend(const struct attention_job *job, struct query_set *set, uint32_t kv_head, uint32_t last)
+{
+    const struct attention *a = job->a;
+    size_t stride = (size_t)a->n_kv_heads * a->head_dim;
+
+    for (uint32_t key0 = 0; key0 <= last; key0 += ATTEND_KEYS) {
+        size_t at = key0 * stride + (size_t)kv_head * a->head_dim;
+        struct attend_block block = {
+            .k = kv_at(a->kv.k, a->kv_type, at),
+            .v = kv_at(a->kv.v, a->kv_type, at),
+            .kv_type = a->kv_type,
+            .kv_stride = stride,
+            .head_dim = a->head_dim,
+            .scale = a->scale,
+            .n_queries = set->n,
+            .q = set->q,
+            .y = set->y,
+            .n_keys = set->n_keys,
+            .max = set->max,
+            .sum = set->sum,
+        };
+
+        for (uint32_t i = 0; i < set->n; i++) {
+            uint32_t seen = set->pos[i] + 1 > key0 ? set->pos[i] + 1 - key0 : 0;
+
+            set->n_keys[i] = seen < ATTEND_KEYS ? seen : ATTEND_KEYS;
+        }
+        job->cpu->kernels.attend(&block);
+    }
+    for (uint32_t i = 0; i < set->n; i++)
+        for (uint32_t d = 0; d < a->head_dim; d++)
+            set->y[i][d] /= set->sum[i];
+}
+
+static void attention_on_thread(void *arg, uint32_t thread)
+{
+    const struct attention_job *job = arg;
+    const struct attention *a = job->a;
+    uint32_t unit, units_per_kv_head = (job->group + job->unit_heads - 1) / job->unit_heads;
+
+    while ((unit = cpu_take_unit(job->cpu, 0)) < job->n_head_units * job->n_token_units) {
+        /* late tokens see the most keys: take them first */
+        uint32_t token0 = (job->n_token_units - 1 - unit / job->n_head_units) * job->unit_tokens;
+        uint32_t kv_head = unit % job->n_head_units / units_per_kv_head;
+        uint32_t head0 = unit % job->n_head_units % units_per_kv_head * job->unit_heads;
+        uint32_t token_end = token0 + job->unit_tokens < a->n_tokens ? token0 + job->unit_tokens : a->n_tokens;
+        uint32_t head_end = head0 + job->unit_heads < job->group ? head0 + job->unit_heads : job->group;
+        struct query_set set = { .n = 0 };
+
+        for (uint32_t t = token0; t < token_end; t++)
+            for (uint32_t h = head0; h < head_end; h++)
+                queries_add(&set, a, t, kv_head * job->group + h);
+        queries_attend(job, &set, kv_head, a->pos0 + token_end - 1);
+    }
+}
+
+int cpu_attention(struct device *device, const struct attention *a)
+{
+    struct attention_job job = { .cpu = cpu_device_of(device), .a = a };
+
+    if (a->n_kv_heads == 0 || a->n_heads % a->n_kv_heads != 0)
+        return err_set(&device->err, -EINVAL, "%u query heads cannot share %u KV heads", a->n_heads, a->n_kv_heads);
+    if (a->n_tokens == 0)
+        return 0;
+    job.group = a->n_heads / a->n_kv_heads;
+    job.unit_heads = job.group < UNIT_QUERIES ? job.group : UNIT_QUERIES;
+    job.unit_tokens = UNIT_QUERIES / job.unit_heads;
+    job.n_head_units = a->n_kv_heads * ((job.group + job.unit_heads - 1) / job.unit_heads);
+    job.n_token_units = (a->n_tokens + job.unit_tokens - 1) / job.unit_tokens;
+    cpu_run(job.cpu, attention_on_thread, &job);
+    return 0;
+}
+
+int cpu_kv_store(struct device *device, const struct kv_view *kv, enum kv_type type, uint32_t pos0, uint32_t n,
+                 uint32_t kv_dim, const float *k, const float *v)
+{
+    const struct cpu_kernels *kernels = &cpu_device_of(device)->kernels;
+    size_t at = (size_t)pos0 * kv_dim, elements = (size_t)n * kv_dim;
+
+    if (type == KV_F16) {
+        kernels->to_f16(k, elements, (uint16_t *)kv->k + at);
+        kernels->to_f16(v, elements, (uint16_t *)kv->v + at);
+    } else {
+        memcpy((float *)kv->k + at, k, elements * sizeof(float));
+        memcpy((float *)kv->v + at, v, elements * sizeof(float));
+    }
+    return 0;
+}

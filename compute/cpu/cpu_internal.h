@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cpu_internal.h: what the files of the CPU device share. See compute/cpu_device.h for the device itself.
+ *
+ * Work is cut into units that threads take from a counter. A unit's result does not depend on who takes it, so the order
+ * may vary and no bit with it.
+ */
+#ifndef EXPERTD_COMPUTE_CPU_INTERNAL_H
+#define EXPERTD_COMPUTE_CPU_INTERNAL_H
+
+#include "compute/cpu/kernels.h"
+#include "compute/pool.h"
+
+#include <stdatomic.h>
+
+/* Rows of activations prepared in each flavour; ACT_F32 rows are the caller's. */
+struct act_rows {
+    const char *base;
+    size_t stride; /* bytes */
+};
+
+struct acts {
+    uint32_t max_rows, max_cols;
+    uint32_t n_rows, n_cols;
+    const float *x; /* borrowed */
+    bool ready[ACT_FLAVOURS];
+    char *prepared[ACT_FLAVOURS]; /* owned; NULL for ACT_F32 */
+    char *unpacked;               /* owned; [n_threads] weight rows of max_cols */
+    size_t unpacked_bytes;        /* of one */
+    size_t bytes;                 /* of the whole object */
+};
+
+/* A part of an expert call that fits into the hidden scratch. */
+struct expert_part {
+    const struct expert_call *call;
+    uint32_t row0, n_rows; /* of the call */
+    uint32_t hidden0;      /* its first row in the scratch */
+    uint32_t ff_unit0, down_unit0; /* its first units of work */
+};
+
+enum { CPU_PHASES = 3 };
+
+struct cpu_device {
+    struct device device;
+    struct cpu_device_options options;
+    struct cpu_kernels kernels;
+    struct pool *pool;
+    char name[32];
+    _Atomic uint32_t next_unit[CPU_PHASES] __attribute__((aligned(64)));
+
+    /* Scratch of `experts`: hidden rows as f32 and prepared, weight rows of max_ff per thread. */
+    float *hidden;        /* [max_expert_rows, max_ff] */
+    char *hidden_acts;    /* [max_expert_rows] of hidden_stride bytes */
+    size_t hidden_stride;
+    char *unpacked;       /* [n_threads] of unpacked_bytes */
+    size_t unpacked_bytes;
+    struct expert_part *parts; /* [max_expert_rows] */
+    void *arena;          /* all of the above */
+    size_t arena_bytes;
+};
+
+/* `device` is its first member. */
+static inline struct cpu_device *cpu_device_of(struct device *device)
+{
+    return (struct cpu_device *)device;
+}
+
+/* Run fn on all threads with fresh unit counters, one per phase between barriers. */
+static inline void cpu_run(struct cpu_device *cpu, void (*fn)(void *arg, uint32_t thread), void *arg)
+{
+    for (int phase = 0; phase < CPU_PHASES; phase++)
+        atomic_store_explicit(&cpu->next_unit[phase], 0, memory_order_relaxed);
+    pool_run(cpu->pool, fn, arg);
+}
+
+static inline uint32_t cpu_take_unit(struct cpu_device *cpu, int phase)
+{
+    return atomic_fetch_add_explicit(&cpu->next_unit[phase], 1, memory_order_relaxed);
+}
+
+/* A product of rows of a weight with some prepared rows. */
+struct product {
+    const struct weight *w;
+    struct act_rows acts;
+    const uint32_t *src; /* rows of acts; NULL: 0 .. n_tokens-1 */
+    uint32_t n_tokens;
+    float *y; /* element 0 of output row 0 is weight row `row0` */
+    size_t y_stride;
+    const uint32_t *dst; /* rows of y; NULL: 0 .. n_tokens-1 */
+    const float *bias;   /* by weight row; may be NULL */
+};
+
+/* Rows row0 .. row0 + n_rows - 1 of the weight times all tokens; `unpacked` holds one unpacked weight row. */
+void product_rows(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows, void *unpacked);
+
+/* acts.c */
+int cpu_acts_open(struct device *device, uint32_t max_rows, uint32_t max_cols, struct acts **ret_acts);
+void cpu_acts_close(struct device *device, struct acts *acts);
+size_t cpu_acts_bytes(struct device *device, uint32_t max_rows, uint32_t max_cols);
+int cpu_acts_set(struct device *device, struct acts *acts, const float *x, uint32_t n_rows, uint32_t n_cols);
+/* Prepare the rows for a format if that has not been done since the last set. */
+struct act_rows cpu_acts_ready(struct cpu_device *cpu, struct acts *acts, enum quant_type type);
+void cpu_act_prepare(const struct cpu_kernels *k, enum act_flavour flavour, const float *x, size_t n, void *row);
+
+/* product.c, experts.c, attention.c, simple.c: operations of struct device_ops */
+int cpu_linear(struct device *device, struct acts *acts, const struct linear *lin, uint32_t n_lin);
+int cpu_experts(struct device *device, struct acts *acts, const struct expert_call *calls, uint32_t n_calls, float *y);
+int cpu_attention(struct device *device, const struct attention *a);
+int cpu_kv_store(struct device *device, const struct kv_view *kv, enum kv_type type, uint32_t pos0, uint32_t n,
+                 uint32_t kv_dim, const float *k, const float *v);
+int cpu_embed(struct device *device, const struct weight *table, const int32_t *ids, uint32_t n, float *y);
+int cpu_rms_norm(struct device *device, const float *x, const float *w, float eps, uint32_t n_rows, uint32_t n_cols,
+                 float *y);
+int cpu_rope(struct device *device, const struct rope *rope, float *x, const uint32_t *pos, uint32_t n_tokens,
+             uint32_t n_heads, uint32_t head_dim);
+int cpu_route(struct device *device, const struct route *route, const float *logits, uint32_t n, uint16_t *ret_ids,
+              float *ret_weights);
+int cpu_combine(struct device *device, float *x, const float *y, const float *weights, uint32_t n, uint32_t n_used,
+                uint32_t n_embd);
+int cpu_add(struct device *device, float *x, const float *y, const float *gate, uint32_t n, uint32_t n_cols);
+
+#endif

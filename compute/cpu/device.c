@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/mem.h"
+#include "compute/cpu/cpu_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static int device_alloc(struct device *device, size_t bytes, void **ret_p)
+{
+    int r = mem_map(bytes, MEM_HUGE | MEM_POPULATE, ret_p, NULL);
+
+    return r < 0 ? err_set(&device->err, r, "no memory for %zu bytes", bytes) : 0;
+}
+
+static void device_free(struct device *device, void *p, size_t bytes)
+{
+    mem_unmap(p, bytes);
+}
+
+static int device_copy(struct device *device, void *dst, const void *src, size_t bytes)
+{
+    memmove(dst, src, bytes);
+    return 0;
+}
+
+static int device_sync(struct device *device)
+{
+    return 0;
+}
+
+static void device_close(struct device *device)
+{
+    struct cpu_device *cpu = cpu_device_of(device);
+
+    pool_close(cpu->pool);
+    mem_unmap(cpu->arena, cpu->arena_bytes);
+    mem_unmap(cpu, sizeof(*cpu));
+}
+
+static const struct device_ops cpu_ops = {
+    .alloc = device_alloc,
+    .free = device_free,
+    .upload = device_copy,
+    .download = device_copy,
+    .sync = device_sync,
+    .acts_open = cpu_acts_open,
+    .acts_close = cpu_acts_close,
+    .acts_bytes = cpu_acts_bytes,
+    .acts_set = cpu_acts_set,
+    .embed = cpu_embed,
+    .rms_norm = cpu_rms_norm,
+    .linear = cpu_linear,
+    .rope = cpu_rope,
+    .kv_store = cpu_kv_store,
+    .attention = cpu_attention,
+    .route = cpu_route,
+    .experts = cpu_experts,
+    .combine = cpu_combine,
+    .add = cpu_add,
+    .close = device_close,
+};
+
+static size_t max_of_flavours(size_t (*bytes)(enum act_flavour flavour, size_t n), size_t n)
+{
+    size_t most = 0;
+
+    for (enum act_flavour f = ACT_SMALL; f < ACT_FLAVOURS; f++)
+        most = bytes(f, n) > most ? bytes(f, n) : most;
+    return most;
+}
+
+/* Lay the scratch out behind `base`; returns its size. With base NULL only the size counts. */
+static size_t scratch_lay(struct cpu_device *cpu, char *base, uint32_t n_threads)
+{
+    const struct cpu_device_options *o = &cpu->options;
+    size_t at = 0;
+
+    cpu->hidden_stride = small_pad(max_of_flavours(act_row_bytes, o->max_ff));
+    cpu->unpacked_bytes = small_pad(weight_row_bytes(ACT_F32, o->max_ff) + max_of_flavours(weight_row_bytes, o->max_ff));
+    cpu->hidden = (float *)(base + at);
+    at += small_pad((size_t)o->max_expert_rows * o->max_ff * sizeof(float));
+    cpu->hidden_acts = base + at;
+    at += o->max_expert_rows * cpu->hidden_stride;
+    cpu->unpacked = base + at;
+    at += n_threads * cpu->unpacked_bytes;
+    cpu->parts = (struct expert_part *)(base + at);
+    return at + o->max_expert_rows * sizeof(*cpu->parts);
+}
+
+static uint32_t threads_of(const struct cpu_device_options *options)
+{
+    return options->n_threads > 0 ? options->n_threads : cpu_threads_detect();
+}
+
+size_t cpu_device_bytes(const struct cpu_device_options *options)
+{
+    struct cpu_device cpu = { .options = *options };
+
+    return sizeof(cpu) + scratch_lay(&cpu, NULL, threads_of(options));
+}
+
+int cpu_device_open(const struct cpu_device_options *options, struct device **ret_device, struct err *err)
+{
+    enum cpu_level level = cpu_level_detect();
+    struct cpu_device *cpu;
+    void *p;
+    int r;
+
+    if (options->max_expert_rows == 0 || options->max_ff == 0)
+        return err_set(err, -EINVAL, "a CPU device needs room for at least one expert row");
+    r = mem_map(sizeof(*cpu), MEM_POPULATE, &p, NULL);
+    if (r < 0)
+        return err_set(err, r, "no memory for the CPU device");
+    cpu = p;
+    cpu->options = *options;
+    cpu->options.n_threads = threads_of(options);
+    cpu_kernels_get(level < options->max_level ? level : options->max_level, &cpu->kernels);
+    snprintf(cpu->name, sizeof(cpu->name), "cpu %s", cpu_level_name(cpu->kernels.level));
+    cpu->device = (struct device){ .ops = &cpu_ops, .name = cpu->name, .host_visible = true };
+    cpu->arena_bytes = scratch_lay(cpu, NULL, cpu->options.n_threads);
+    r = mem_map(cpu->arena_bytes, MEM_HUGE | MEM_POPULATE, &cpu->arena, NULL);
+    if (r < 0) {
+        err_set(err, r, "no memory for %zu bytes of compute scratch", cpu->arena_bytes);
+        cpu->arena = NULL;
+        device_close(&cpu->device);
+        return r;
+    }
+    scratch_lay(cpu, cpu->arena, cpu->options.n_threads);
+    r = pool_open(cpu->options.n_threads, &cpu->pool, err);
+    if (r < 0) {
+        device_close(&cpu->device);
+        return r;
+    }
+    *ret_device = &cpu->device;
+    return 0;
+}

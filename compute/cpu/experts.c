@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+#include "compute/cpu/cpu_internal.h"
+
+#include <errno.h>
+
+enum {
+    UNIT_ROWS = 32,   /* weight rows that a thread takes at a time */
+    TILE_TOKENS = 64, /* tokens whose gate and up values are held on the stack */
+};
+
+struct experts_job {
+    struct cpu_device *cpu;
+    struct acts *acts;
+    struct act_rows rows[ACT_FLAVOURS];
+    uint32_t n_parts;
+    uint32_t n_rows; /* of the hidden scratch in use */
+    uint32_t n_ff_units, n_down_units;
+    float *y;
+};
+
+static uint32_t units_of(uint32_t rows)
+{
+    return (rows + UNIT_ROWS - 1) / UNIT_ROWS;
+}
+
+static uint32_t unit_rows(uint32_t rows, uint32_t row0)
+{
+    return rows - row0 < UNIT_ROWS ? rows - row0 : UNIT_ROWS;
+}
+
+/* hidden[row][ff0 ..] = silu(gate x) * up x for all rows of a part. */
+static void hidden_unit(const struct experts_job *job, const struct expert_part *part, uint32_t ff0, void *unpacked)
+{
+    const struct cpu_kernels *k = &job->cpu->kernels;
+    const struct expert_call *call = part->call;
+    uint32_t n_ff = unit_rows(call->gate.rows, ff0);
+    float gate[TILE_TOKENS * UNIT_ROWS], up[TILE_TOKENS * UNIT_ROWS];
+
+    for (uint32_t t = 0; t < part->n_rows; t += TILE_TOKENS) {
+        struct product p = {
+            .w = &call->gate,
+            .acts = job->rows[act_flavour_of(call->gate.type)],
+            .src = call->src + part->row0 + t,
+            .n_tokens = part->n_rows - t < TILE_TOKENS ? part->n_rows - t : TILE_TOKENS,
+            .y = gate,
+            .y_stride = UNIT_ROWS,
+        };
+
+        product_rows(k, &p, ff0, n_ff, unpacked);
+        p.w = &call->up;
+        p.acts = job->rows[act_flavour_of(call->up.type)];
+        p.y = up;
+        product_rows(k, &p, ff0, n_ff, unpacked);
+        for (uint32_t i = 0; i < p.n_tokens; i++)
+            k->silu_mul(gate + i * UNIT_ROWS, up + i * UNIT_ROWS, n_ff,
+                        job->cpu->hidden + (size_t)(part->hidden0 + t + i) * call->gate.rows + ff0);
+    }
+}
+
+static void prepare_unit(const struct experts_job *job, const struct expert_part *part, uint32_t row)
+{
+    const struct expert_call *call = part->call;
+    enum act_flavour flavour = act_flavour_of(call->down.type);
+
+    cpu_act_prepare(&job->cpu->kernels, flavour, job->cpu->hidden + (size_t)row * call->gate.rows, call->gate.rows,
+                    job->cpu->hidden_acts + row * job->cpu->hidden_stride);
+}
+
+static void down_unit(const struct experts_job *job, const struct expert_part *part, uint32_t row0, void *unpacked)
+{
+    const struct expert_call *call = part->call;
+    const struct cpu_device *cpu = job->cpu;
+    size_t f32_stride = call->gate.rows * sizeof(float);
+    struct product p = {
+        .w = &call->down,
+        .acts = { cpu->hidden_acts + part->hidden0 * cpu->hidden_stride, cpu->hidden_stride },
+        .n_tokens = part->n_rows,
+        .y = job->y + row0,
+        .y_stride = call->down.rows,
+        .dst = call->dst + part->row0,
+    };
+
+    if (act_flavour_of(call->down.type) == ACT_F32)
+        p.acts = (struct act_rows){ (const char *)cpu->hidden + part->hidden0 * f32_stride, f32_stride };
+    product_rows(&cpu->kernels, &p, row0, unit_rows(call->down.rows, row0), unpacked);
+}
+
+/* Units are taken in rising order, so each thread's part only moves forward. */
+static void experts_on_thread(void *arg, uint32_t thread)
+{
+    const struct experts_job *job = arg;
+    struct cpu_device *cpu = job->cpu;
+    const struct expert_part *part = cpu->parts;
+    uint32_t unit;
+
+    while ((unit = cpu_take_unit(cpu, 0)) < job->n_ff_units) {
+        while (unit >= part->ff_unit0 + units_of(part->call->gate.rows))
+            part++;
+        hidden_unit(job, part, (unit - part->ff_unit0) * UNIT_ROWS,
+                    job->acts->unpacked + thread * job->acts->unpacked_bytes);
+    }
+    pool_barrier(cpu->pool);
+    for (part = cpu->parts; (unit = cpu_take_unit(cpu, 1)) < job->n_rows;) {
+        while (unit >= part->hidden0 + part->n_rows)
+            part++;
+        prepare_unit(job, part, unit);
+    }
+    pool_barrier(cpu->pool);
+    for (part = cpu->parts; (unit = cpu_take_unit(cpu, 2)) < job->n_down_units;) {
+        while (unit >= part->down_unit0 + units_of(part->call->down.rows))
+            part++;
+        down_unit(job, part, (unit - part->down_unit0) * UNIT_ROWS, cpu->unpacked + thread * cpu->unpacked_bytes);
+    }
+}
+
+static int experts_check(struct cpu_device *cpu, const struct acts *acts, const struct expert_call *call)
+{
+    if (call->gate.cols != acts->n_cols || call->up.cols != acts->n_cols || call->up.rows != call->gate.rows ||
+        call->down.cols != call->gate.rows)
+        return err_set(&cpu->device.err, -EINVAL, "an expert of %ux%u, %ux%u, %ux%u on rows of %u", call->gate.rows,
+                       call->gate.cols, call->up.rows, call->up.cols, call->down.rows, call->down.cols, acts->n_cols);
+    if (call->gate.rows > cpu->options.max_ff)
+        return err_set(&cpu->device.err, -EINVAL, "an expert %u wide, where at most %u was announced", call->gate.rows,
+                       cpu->options.max_ff);
+    return 0;
+}
+
+static void experts_slice_run(struct experts_job *job)
+{
+    if (job->n_rows > 0)
+        cpu_run(job->cpu, experts_on_thread, job);
+    job->n_parts = job->n_rows = job->n_ff_units = job->n_down_units = 0;
+}
+
+/* Parts are collected until the scratch is full, then computed together. */
+int cpu_experts(struct device *device, struct acts *acts, const struct expert_call *calls, uint32_t n_calls, float *y)
+{
+    struct cpu_device *cpu = cpu_device_of(device);
+    struct experts_job job = { .cpu = cpu, .acts = acts, .y = y };
+    uint32_t max_rows = cpu->options.max_expert_rows;
+
+    for (uint32_t c = 0; c < n_calls; c++) {
+        int r = experts_check(cpu, acts, &calls[c]);
+
+        if (r < 0)
+            return r;
+        job.rows[act_flavour_of(calls[c].gate.type)] = cpu_acts_ready(cpu, acts, calls[c].gate.type);
+        job.rows[act_flavour_of(calls[c].up.type)] = cpu_acts_ready(cpu, acts, calls[c].up.type);
+    }
+    for (uint32_t c = 0; c < n_calls; c++)
+        for (uint32_t row = 0; row < calls[c].n_rows;) {
+            uint32_t n = calls[c].n_rows - row < max_rows - job.n_rows ? calls[c].n_rows - row : max_rows - job.n_rows;
+
+            cpu->parts[job.n_parts++] =
+                (struct expert_part){ &calls[c], row, n, job.n_rows, job.n_ff_units, job.n_down_units };
+            job.n_rows += n;
+            job.n_ff_units += units_of(calls[c].gate.rows);
+            job.n_down_units += units_of(calls[c].down.rows);
+            row += n;
+            if (job.n_rows == max_rows)
+                experts_slice_run(&job);
+        }
+    experts_slice_run(&job);
+    return 0;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#include "compute/cpu/cpu_internal.h"
+
+#include <errno.h>
+
+enum {
+    TILE_TOKENS = 64,   /* activations that stay in the second-level cache while weight rows pass */
+    UNPACK_TOKENS = 4,  /* from here on it pays to take a row apart first */
+    UNIT_ROWS = 32,     /* weight rows that a thread takes at a time */
+};
+
+/* One token at a time, straight from the packed weights. */
+static void product_packed(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows)
+{
+    size_t bytes = quant_row_bytes(p->w->type, p->w->cols);
+
+    for (uint32_t t = 0; t < p->n_tokens; t++) {
+        float *y = p->y + (p->dst != NULL ? p->dst[t] : t) * p->y_stride;
+
+        k->rows[p->w->type]((const char *)p->w->data + row0 * bytes, bytes, n_rows, p->w->cols,
+                            p->acts.base + (p->src != NULL ? p->src[t] : t) * p->acts.stride, y);
+        for (uint32_t r = 0; p->bias != NULL && r < n_rows; r++)
+            y[r] += p->bias[row0 + r];
+    }
+}
+
+static void product_tile(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows,
+                         uint32_t token0, uint32_t n_tokens, void *unpacked)
+{
+    size_t bytes = quant_row_bytes(p->w->type, p->w->cols);
+    enum act_flavour flavour = act_flavour_of(p->w->type);
+    const void *acts[TILE_TOKENS];
+    float sums[TILE_TOKENS];
+
+    for (uint32_t t = 0; t < n_tokens; t++)
+        acts[t] = p->acts.base + (p->src != NULL ? p->src[token0 + t] : token0 + t) * p->acts.stride;
+    for (uint32_t r = 0; r < n_rows; r++) {
+        k->unpack[p->w->type](p->w->type, (const char *)p->w->data + (row0 + r) * bytes, p->w->cols, unpacked);
+        k->dots[flavour](unpacked, p->w->cols, acts, n_tokens, sums);
+        for (uint32_t t = 0; t < n_tokens; t++)
+            p->y[(p->dst != NULL ? p->dst[token0 + t] : token0 + t) * p->y_stride + r] =
+                p->bias != NULL ? sums[t] + p->bias[row0 + r] : sums[t];
+    }
+}
+
+void product_rows(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows, void *unpacked)
+{
+    if (p->n_tokens < UNPACK_TOKENS && k->rows[p->w->type] != NULL) {
+        product_packed(k, p, row0, n_rows);
+        return;
+    }
+    for (uint32_t t = 0; t < p->n_tokens; t += TILE_TOKENS)
+        product_tile(k, p, row0, n_rows, t, p->n_tokens - t < TILE_TOKENS ? p->n_tokens - t : TILE_TOKENS, unpacked);
+}
+
+struct linear_job {
+    struct cpu_device *cpu;
+    struct acts *acts;
+    const struct linear *lin;
+    uint32_t n_lin;
+};
+
+static void linear_unit(const struct linear_job *job, const struct linear *lin, uint32_t row0, uint32_t thread)
+{
+    struct acts *acts = job->acts;
+    struct product p = {
+        .w = &lin->w,
+        .acts = cpu_acts_ready(job->cpu, acts, lin->w.type),
+        .n_tokens = acts->n_rows,
+        .y = lin->y + row0,
+        .y_stride = lin->w.rows,
+        .bias = lin->bias,
+    };
+
+    product_rows(&job->cpu->kernels, &p, row0, lin->w.rows - row0 < UNIT_ROWS ? lin->w.rows - row0 : UNIT_ROWS,
+                 acts->unpacked + thread * acts->unpacked_bytes);
+}
+
+static void linear_on_thread(void *arg, uint32_t thread)
+{
+    const struct linear_job *job = arg;
+
+    for (;;) {
+        uint32_t unit = cpu_take_unit(job->cpu, 0), i = 0;
+
+        for (; i < job->n_lin; i++) {
+            uint32_t units = (job->lin[i].w.rows + UNIT_ROWS - 1) / UNIT_ROWS;
+
+            if (unit < units)
+                break;
+            unit -= units;
+        }
+        if (i == job->n_lin)
+            return;
+        linear_unit(job, &job->lin[i], unit * UNIT_ROWS, thread);
+    }
+}
+
+int cpu_linear(struct device *device, struct acts *acts, const struct linear *lin, uint32_t n_lin)
+{
+    struct linear_job job = { cpu_device_of(device), acts, lin, n_lin };
+
+    for (uint32_t i = 0; i < n_lin; i++) {
+        if (lin[i].w.cols != acts->n_cols)
+            return err_set(&device->err, -EINVAL, "a matrix of %u columns times %u activations", lin[i].w.cols,
+                           acts->n_cols);
+        cpu_acts_ready(job.cpu, acts, lin[i].w.type);
+    }
+    cpu_run(job.cpu, linear_on_thread, &job);
+    return 0;
+}
