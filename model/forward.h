@@ -14,6 +14,7 @@
 #define EXPERTD_MODEL_FORWARD_H
 
 #include "base/err.h"
+#include "compute/cpu_device.h"
 #include "compute/device.h"
 #include "model/experts.h"
 #include "model/model.h"
@@ -29,7 +30,7 @@ struct forward_hooks {
     void (*on_route)(void *ctx, uint32_t layer, const float *logits /* host [n, n_experts] f32 */,
                      const uint16_t *ids /* host [n, n_used] */, uint32_t n);
     void (*on_layer)(void *ctx, uint32_t layer, const float *x /* device [n, n_embd] f32, residual after it */, uint32_t n);
-    void *ctx;
+    void *ctx; /* either hook may be NULL */
 };
 
 struct forward_options {
@@ -42,11 +43,17 @@ struct forward_options {
     struct forward_hooks hooks;
 };
 
-/* How a forward's memory divides; bytes. */
+/* Fill in what a CPU device must be opened with to serve this model and these options (max_rows, max_ff and
+ * max_expert_rows); the rest is left alone. */
+void forward_cpu_options(const struct model *model, const struct forward_options *options,
+                         struct cpu_device_options *cpu_options);
+
+/* How a forward's memory divides; bytes, exactly what forward_open takes on this device. */
 struct forward_bytes {
     uint64_t dense, kv, activations;
 };
-void forward_measure(const struct model *model, const struct forward_options *options, struct forward_bytes *ret_bytes);
+void forward_measure(const struct model *model, struct device *device, const struct forward_options *options,
+                     struct forward_bytes *ret_bytes);
 
 /* Loads dense weights. `on_progress` (may be NULL) hears bytes done of total. model, device and door are borrowed. */
 int forward_open(const struct model *model, struct device *device, struct expert_door *door,

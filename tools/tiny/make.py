@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Writes the project's own tiny models and their goldens: make.py OUTDIR (normally tests/golden/data).
+
+NAME.gguf is a model with random weights and a vocabulary of single bytes and a few pieces; NAME.golden.gguf holds what the
+float64 twin makes of it (see golden_write for its keys). Both depend on nothing but the numbers below: NumPy's PCG64 with
+the seed given. Needs Python 3.9 and NumPy; development only.
+"""
+import os
+import sys
+
+import numpy as np
+
+import blocks
+import gguf_write as gw
+from twin import Twin
+
+PROMPTS = ["Once upon a time", "2+2="]
+N_STEPS = 6
+N_VOCAB = 288
+
+BASE = dict(n_layer=2, n_embd=32, n_head=4, n_head_kv=2, head_dim=16, n_ff=48, n_ff_expert=16, n_expert=6, n_used=2,
+            eps=1e-6, rope_base=10000.0, kind="F32")
+LLAMA = dict(BASE, arch="llama", interleaved=True, qk_norm=None, renormalise=True, eps=1e-5)
+QWEN2 = dict(BASE, arch="qwen2moe", interleaved=False, qk_norm=None, renormalise=False, bias=True, n_ff_shared=24,
+             n_head_kv=4, head_dim=8, n_used=3)
+QWEN3 = dict(BASE, arch="qwen3moe", interleaved=False, qk_norm="head", renormalise=True)
+OLMOE = dict(BASE, arch="olmoe", interleaved=False, qk_norm="full", renormalise=False, n_head_kv=4, head_dim=8, n_used=3, eps=1e-5)
+
+MODELS = {
+    "llama-f32": dict(LLAMA, seed=1),
+    "llama-factors-tied-f32": dict(LLAMA, seed=2, rope_factors=True, tied=True, n_head_kv=1),
+    "llama-linear-f16": dict(LLAMA, seed=33, kind="F16", rope_scaling=dict(type="linear", factor=4.0)),
+    "qwen2moe-f32": dict(QWEN2, seed=4),
+    "qwen2moe-q8_0": dict(QWEN2, seed=9, n_embd=64, head_dim=16, n_ff_expert=64, n_ff_shared=96, kind="Q8_0"),
+    "qwen3moe-f32": dict(QWEN3, seed=6),
+    "qwen3moe-dense-first-f32": dict(QWEN3, seed=7, n_layer=3, n_dense=1),
+    "qwen3moe-yarn-f32": dict(QWEN3, seed=39, head_dim=32, rope_base=1000.0,
+                              rope_scaling=dict(type="yarn", factor=4.0, original=64)),
+    "qwen3moe-q4_k": dict(QWEN3, seed=55, n_embd=256, n_ff_expert=32, kind="Q4_K", kind_narrow="Q4_0"),
+    "qwen3moe-q6_k": dict(QWEN3, seed=34, n_ff_expert=256, n_expert=4, kind="Q8_0", kind_down="Q6_K"),
+    "olmoe-f32": dict(OLMOE, seed=11),
+    "olmoe-q4_0": dict(OLMOE, seed=53, n_embd=64, head_dim=16, n_ff_expert=64, kind="Q4_0"),
+}
+
+
+def byte_alphabet():
+    """The printable stand-in of each byte in byte-level BPE vocabularies."""
+    keep = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    spare = iter(range(0x100, 0x200))
+    return [chr(b) if b in keep else chr(next(spare)) for b in range(256)]
+
+
+def bpe_vocabulary():
+    merges = ["Ġ t", "h e", "Ġt he", "i n", "a n", "e r", "Ġ a", "r e", "o n", "Ġ w", "a s", "Ġw as", "o u", "e n", "i t",
+              "n d", "Ġa nd", "Ġ s", "i s", "o r", "a t", "e s", "Ġ o", "e d", "in g", "Ġ c", "a l", "a r", "Ġ b"]
+    tokens = byte_alphabet() + [m.replace(" ", "") for m in merges]
+    tokens += ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    assert len(tokens) == N_VOCAB
+    types = [1] * (N_VOCAB - 3) + [3] * 3
+    keys = [("tokenizer.ggml.model", gw.STRING, "gpt2"), ("tokenizer.ggml.pre", gw.STRING, "qwen2"),
+            ("tokenizer.ggml.tokens", gw.STRING, tokens), ("tokenizer.ggml.token_type", gw.I32, types),
+            ("tokenizer.ggml.merges", gw.STRING, merges), ("tokenizer.ggml.bos_token_id", gw.U32, N_VOCAB - 3),
+            ("tokenizer.ggml.eos_token_id", gw.U32, N_VOCAB - 1), ("tokenizer.ggml.add_bos_token", gw.BOOL, False)]
+    return keys, [list(p.encode()) for p in PROMPTS]
+
+
+def spm_vocabulary():
+    pieces = ["▁", "t", "h", "e", "▁t", "he", "▁the", "a", "n", "d", "▁a", "nd", "▁and", "s", "i", "o", "r", "▁w", "as",
+              "▁was", "in", "on", "er", "re", "an", "is", "it", "at", "or"]
+    tokens = ["<unk>", "<s>", "</s>"] + ["<0x%02X>" % b for b in range(256)] + pieces
+    assert len(tokens) == N_VOCAB
+    scores = [0.0] * 259 + [-float(i) for i in range(len(pieces))]
+    types = [2, 3, 3] + [6] * 256 + [1] * len(pieces)
+    keys = [("tokenizer.ggml.model", gw.STRING, "llama"), ("tokenizer.ggml.pre", gw.STRING, "default"),
+            ("tokenizer.ggml.tokens", gw.STRING, tokens), ("tokenizer.ggml.scores", gw.F32, scores),
+            ("tokenizer.ggml.token_type", gw.I32, types), ("tokenizer.ggml.bos_token_id", gw.U32, 1),
+            ("tokenizer.ggml.eos_token_id", gw.U32, 2), ("tokenizer.ggml.unknown_token_id", gw.U32, 0),
+            ("tokenizer.ggml.add_bos_token", gw.BOOL, True)]
+    return keys, [[1] + [3 + b for b in p.encode()] for p in PROMPTS]
+
+
+def model_keys(name, c):
+    a = c["arch"] + "."
+    keys = [("general.architecture", gw.STRING, c["arch"]), ("general.name", gw.STRING, "tiny " + name),
+            ("general.alignment", gw.U32, gw.ALIGNMENT), (a + "context_length", gw.U32, 512),
+            (a + "embedding_length", gw.U32, c["n_embd"]), (a + "block_count", gw.U32, c["n_layer"]),
+            (a + "feed_forward_length", gw.U32, c["n_ff_expert"] if c["arch"] in ("llama", "olmoe") else c["n_ff"]),
+            (a + "expert_feed_forward_length", gw.U32, c["n_ff_expert"]),
+            (a + "attention.head_count", gw.U32, c["n_head"]), (a + "attention.head_count_kv", gw.U32, c["n_head_kv"]),
+            (a + "attention.key_length", gw.U32, c["head_dim"]), (a + "attention.value_length", gw.U32, c["head_dim"]),
+            (a + "attention.layer_norm_rms_epsilon", gw.F32, c["eps"]), (a + "rope.freq_base", gw.F32, c["rope_base"]),
+            (a + "rope.dimension_count", gw.U32, c["n_rot"]), (a + "expert_count", gw.U32, c["n_expert"]),
+            (a + "expert_used_count", gw.U32, c["n_used"]), (a + "vocab_size", gw.U32, N_VOCAB)]
+    if c.get("n_ff_shared"):
+        keys.append((a + "expert_shared_feed_forward_length", gw.U32, c["n_ff_shared"]))
+    if c.get("n_dense"):
+        keys.append((a + "leading_dense_block_count", gw.U32, c["n_dense"]))
+    scaling = c.get("rope_scaling")
+    if scaling:
+        keys += [(a + "rope.scaling.type", gw.STRING, scaling["type"]),
+                 (a + "rope.scaling.factor", gw.F32, scaling["factor"])]
+        if "original" in scaling:
+            keys.append((a + "rope.scaling.original_context_length", gw.U32, scaling["original"]))
+    return keys
+
+
+def draw_tensors(c):
+    """[(name, kind, numpy shape, weights)]: spread so that every part of the network has a say in the logits."""
+    rng = np.random.default_rng(c["seed"])
+    embd, kv, q = c["n_embd"], c["n_head_kv"] * c["head_dim"], c["n_head"] * c["head_dim"]
+    tensors = []
+
+    def matrix(name, *shape, gain=1.0, kind=None):
+        wide = shape[-1] % gw.TYPES[c["kind"]][1] == 0
+        kind = kind or (c["kind"] if wide else c["kind_narrow"])
+        tensors.append((name + ".weight", kind, shape, rng.normal(size=shape) * gain / np.sqrt(shape[-1])))
+
+    def vector(name, n, mean, spread):
+        tensors.append((name, "F32", (n,), mean + spread * rng.normal(size=n)))
+
+    matrix("token_embd", N_VOCAB, embd, gain=np.sqrt(embd))
+    vector("output_norm.weight", embd, 1, 0.2)
+    if not c.get("tied"):
+        matrix("output", N_VOCAB, embd, gain=3)
+    if c.get("rope_factors"):
+        tensors.append(("rope_freqs.weight", "F32", (c["n_rot"] // 2,), 1 + 3 * rng.random(c["n_rot"] // 2)))
+    for layer in range(c["n_layer"]):
+        p = "blk.%d." % layer
+        vector(p + "attn_norm.weight", embd, 1, 0.2)
+        for name, rows in (("attn_q", q), ("attn_k", kv), ("attn_v", kv)):
+            matrix(p + name, rows, embd, gain=1.5)
+            if c.get("bias"):
+                vector(p + name + ".bias", rows, 0, 0.3)
+        if c["qk_norm"]:
+            n_q, n_k = (c["head_dim"],) * 2 if c["qk_norm"] == "head" else (q, kv)
+            vector(p + "attn_q_norm.weight", n_q, 1.2, 0.2)
+            vector(p + "attn_k_norm.weight", n_k, 1.2, 0.2)
+        matrix(p + "attn_output", embd, q, gain=1.5)
+        vector(p + "ffn_norm.weight", embd, 1, 0.2)
+        if layer < c.get("n_dense", 0):
+            for part, rows, cols in (("gate", c["n_ff"], embd), ("up", c["n_ff"], embd), ("down", embd, c["n_ff"])):
+                matrix(p + "ffn_" + part, rows, cols, gain=1.5)
+            continue
+        ff = c["n_ff_expert"]
+        matrix(p + "ffn_gate_inp", c["n_expert"], embd, gain=2, kind="F32")
+        for part, rows, cols in (("gate", ff, embd), ("up", ff, embd), ("down", embd, ff)):
+            matrix(p + "ffn_%s_exps" % part, c["n_expert"], rows, cols, gain=2.5,
+                   kind=c.get("kind_down") if part == "down" else None)
+        if c.get("n_ff_shared"):
+            ff = c["n_ff_shared"]
+            matrix(p + "ffn_gate_inp_shexp", embd, kind="F32")
+            for part, rows, cols in (("gate", ff, embd), ("up", ff, embd), ("down", embd, ff)):
+                matrix(p + "ffn_%s_shexp" % part, rows, cols, gain=1.5)
+    return tensors
+
+
+def golden_write(path, config, weights, prompts):
+    """Keys: n_prompts, n_steps; per prompt pN.tokens (the prompt, then the tokens fed after it: greedy choices),
+    pN.n_prompt and pN.experts (i32, [layer][row][n_used]). Tensors per prompt, F32, a row for each token fed:
+    pN.logits [row][vocab], pN.layers [layer][row][embd], pN.router [layer with experts][row][expert]."""
+    keys = [("general.architecture", gw.STRING, "golden"), ("golden.n_prompts", gw.U32, len(prompts)),
+            ("golden.n_steps", gw.U32, N_STEPS)]
+    tensors, nearest = [], np.inf
+    for i, prompt in enumerate(prompts):
+        twin, tokens, rows = Twin(config, weights), list(prompt), []
+        for position in range(len(prompt) + N_STEPS):
+            rows.append(twin.feed(tokens[position], position))
+            if position >= len(prompt) - 1 and len(tokens) < len(prompt) + N_STEPS:
+                tokens.append(int(rows[-1][0].argmax()))
+        logits = np.array([r[0] for r in rows])
+        layers, router, experts = (np.array([r[j] for r in rows]).swapaxes(0, 1) for j in (1, 2, 3))
+        order = -np.sort(-router, axis=-1)
+        nearest = min(nearest, (order[..., config["n_used"] - 1] - order[..., config["n_used"]]).min())
+        keys += [("golden.p%d.n_prompt" % i, gw.U32, len(prompt)), ("golden.p%d.tokens" % i, gw.I32, tokens),
+                 ("golden.p%d.experts" % i, gw.I32, [int(e) for e in experts.ravel()])]
+        for name, a in (("logits", logits), ("layers", layers), ("router", router)):
+            tensors.append(("p%d.%s" % (i, name), "F32", a.shape[::-1], [a.astype("<f4").tobytes()]))
+    gw.write(path, keys, tensors)
+    return np.std(logits), nearest
+
+
+def make(name, c, folder):
+    c = dict(c)
+    c["n_rot"] = c.get("n_rot", c["head_dim"])
+    vocabulary, prompts = spm_vocabulary() if c["arch"] == "llama" else bpe_vocabulary()
+    weights, tensors = {}, []
+    for tensor, kind, shape, drawn in draw_tensors(c):
+        raw = blocks.encode(kind, drawn)
+        weights[tensor] = blocks.decode(kind, raw, shape)
+        tensors.append((tensor, kind, shape[::-1], [raw]))
+    path = os.path.join(folder, name)
+    gw.write(path + ".gguf", model_keys(name, c) + vocabulary, tensors)
+    spread, nearest = golden_write(path + ".golden.gguf", c, weights, prompts)
+    print("%-26s %7d bytes, golden %7d bytes, logit std %.2f, least router margin %.1e" % (
+        name, os.path.getsize(path + ".gguf"), os.path.getsize(path + ".golden.gguf"), spread, nearest))
+
+
+if __name__ == "__main__":
+    out = sys.argv[1]
+    os.makedirs(out, exist_ok=True)
+    for model_name in sys.argv[2:] or MODELS:
+        make(model_name, MODELS[model_name], out)
