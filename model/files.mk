@@ -1,2 +1,3 @@
 libmodel_a_SOURCES += \
+	model/arch.h \
 	model/gguf.h

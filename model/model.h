@@ -13,14 +13,13 @@
 
 #include "base/err.h"
 #include "compute/device.h"
+#include "model/arch.h"
 #include "model/gguf.h"
 #include "model/layout.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-struct arch; /* model/arch.h */
 
 /* Sizes and constants of a model, checked. */
 struct hparams {
@@ -30,7 +29,7 @@ struct hparams {
     uint32_t n_ff_expert, n_ff_shared; /* n_ff_shared 0: no shared expert */
     uint32_t n_experts, n_used;
     uint32_t n_dense_layers;  /* leading layers without experts */
-    uint32_t n_ctx_train;
+    uint32_t n_ctx_train;     /* most positions; capped by a sliding window: see model_note */
     float rms_eps;
     float attn_scale;
     struct route route;
@@ -45,10 +44,13 @@ void model_close(struct model *model);
 const struct gguf *model_gguf(const struct model *model);
 const struct arch *model_arch(const struct model *model);
 const struct hparams *model_hparams(const struct model *model);
+const struct model_tensors *model_tensors(const struct model *model);
+const struct layer_tensors *model_layer(const struct model *model, uint32_t layer); /* layer < n_layers */
 const struct expert_layout *model_layout(const struct model *model);
 const char *model_name(const struct model *model);      /* general.name, or the file's name without .gguf */
 const char *model_arch_name(const struct model *model); /* "qwen3moe" */
 const char *model_quant_name(const struct model *model); /* format of most expert bytes: "Q4_K" */
+const char *model_note(const struct model *model); /* something the user should hear at start-up, or NULL */
 uint64_t model_dense_bytes(const struct model *model);  /* every tensor but the experts, as resident */
 uint64_t model_expert_bytes(const struct model *model); /* all experts together */
 uint64_t model_token_bytes(const struct model *model);  /* expert bytes that one token uses: the working set T */
