@@ -23,19 +23,31 @@
 enum io_mode { IO_AUTO, IO_DIRECT, IO_BUFFERED };
 enum io_engine { IO_ENGINE_AUTO, IO_ENGINE_URING, IO_ENGINE_PREAD };
 
+struct io;
+struct io_options;
+
 struct cache_options {
     uint64_t slot_budget;   /* bytes for slots */
     enum io_mode io_mode;
     enum io_engine io_engine;
     uint32_t queue_depth;   /* reads in flight; 0: default */
     uint32_t piece_bytes;   /* a read is split into pieces of this size; 0: default; a multiple of 4096 */
+    bool read_by_part;      /* gate and up of every missing expert before any down; default: expert after expert */
+    uint64_t ram_free_bytes; /* free beside the daemon's budget, which the page cache may use; decides io auto */
     const char *catalog_dir; /* state directory for the LMDB catalog; NULL: keep checksums in memory only */
     bool verify;            /* check checksums; on by default, off only in tests and benchmarks */
+    /* Tests put an engine of their own in place of io_engine's; NULL otherwise. */
+    int (*on_io_open)(void *ctx, const struct io_options *options, struct io **ret_io, struct err *err);
+    void *io_ctx;
 };
+
+/* Everything at its default, verify on; slot_budget remains to be set. */
+void cache_options_default(struct cache_options *ret_options);
 
 struct cache_stats {
     uint64_t hits, misses;       /* experts asked for */
     uint64_t bytes_read;         /* from files, on demand */
+    uint64_t hint_bytes;         /* from files, on hints */
     uint64_t read_ns;            /* summed over experts: asked for until arrived */
     uint64_t wait_ns;            /* the engine stood still */
     uint64_t evictions;

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+#include "cache/cache.h"
+
+#include "base/arith.h"
+#include "base/mem.h"
+#include "cache/state.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define DEPTH_DEFAULT 8
+#define PIECE_DEFAULT (256U << 10)
+#define REGISTER_MAX (1UL << 30) /* the most that the kernel registers as one buffer */
+#define BUFFERS_MAX 256
+
+void cache_options_default(struct cache_options *ret_options)
+{
+    *ret_options = (struct cache_options){ .io_mode = IO_AUTO, .io_engine = IO_ENGINE_AUTO, .verify = true };
+}
+
+static uint64_t experts_bytes(const struct expert_layout *layout)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < layout->n_layers; i++)
+        bytes += layout->n_experts * layout->layers[i].expert_bytes;
+    return bytes;
+}
+
+/* The page cache helps when it can hold nearly all that the slots cannot. When the slots hold everything it would be a
+ * second copy of what is read once. */
+static bool want_direct(const struct expert_layout *layout, const struct cache_options *options)
+{
+    uint64_t all = experts_bytes(layout);
+
+    if (options->io_mode != IO_AUTO)
+        return options->io_mode == IO_DIRECT;
+    return options->slot_budget >= all || options->ram_free_bytes < all - all / 8;
+}
+
+uint64_t cache_min_bytes(const struct expert_layout *layout)
+{
+    return slot_plan_min_bytes(layout, EXTENT_MAX_BLOCK);
+}
+
+static uint32_t depth_of(const struct cache_options *options)
+{
+    uint32_t depth = options->queue_depth > 0 ? options->queue_depth : DEPTH_DEFAULT;
+
+    return depth < IO_MAX_DEPTH ? depth : IO_MAX_DEPTH;
+}
+
+static uint32_t piece_of(const struct cache_options *options)
+{
+    uint32_t piece = options->piece_bytes > 0 ? options->piece_bytes : PIECE_DEFAULT;
+
+    return (uint32_t)u64_max(u64_align_down(piece, EXTENT_MAX_BLOCK), EXTENT_MAX_BLOCK);
+}
+
+/* An upper bound: tables per expert and per slot, the engine's threads or ring, and what a flush of the catalog touches. */
+uint64_t cache_overhead_bytes(const struct expert_layout *layout, const struct cache_options *options)
+{
+    uint64_t n_keys = (uint64_t)layout->n_layers * layout->n_experts, n_slots = 0;
+    struct slot_plan plan;
+
+    if (slot_plan_make(layout, EXTENT_MAX_BLOCK, options->slot_budget, &plan, NULL) == 0)
+        for (uint32_t c = 0; c < plan.n_classes; c++)
+            n_slots += plan.class[c].n_slots;
+    return (1 << 20) + n_keys * 160 + n_slots * 512 + (uint64_t)layout->n_experts * 64 + depth_of(options) * (64ULL << 10);
+}
+
+/* The arenas in pieces that the kernel registers, none of them cutting a slot in two. */
+static uint32_t buffers_list(const struct slots *slots, struct iovec *buffers)
+{
+    uint32_t n = 0;
+
+    for (uint32_t c = 0; c < slots->plan.n_classes; c++) {
+        const struct slot_class *class = &slots->plan.class[c];
+        uint64_t each = REGISTER_MAX / class->slot_bytes * class->slot_bytes;
+        uint64_t total = class->n_slots * class->slot_bytes;
+
+        for (uint64_t at = 0; at < total && each > 0 && n < BUFFERS_MAX; at += each)
+            buffers[n++] = (struct iovec){ .iov_base = class->arena + at, .iov_len = u64_min(each, total - at) };
+    }
+    return n;
+}
+
+static void describe(struct cache *c, const char *engine, const char *why)
+{
+    snprintf(c->description, sizeof(c->description), "%s%s%s%s, %s%s%s%s", engine, why[0] != '\0' ? " (" : "", why,
+             why[0] != '\0' ? ")" : "", c->files.direct ? "direct" : "buffered",
+             c->files.refused[0] != '\0' ? " (" : "", c->files.refused, c->files.refused[0] != '\0' ? ")" : "");
+}
+
+static int engine_open(struct cache *c, const struct cache_options *options, const struct io_options *io_options,
+                       struct io **ret_io, struct err *err)
+{
+    struct err why = { 0 };
+    int rc = -1;
+
+    if (options->on_io_open != NULL)
+        rc = options->on_io_open(options->io_ctx, io_options, ret_io, err);
+    else if (options->io_engine != IO_ENGINE_PREAD)
+        rc = io_uring_open(io_options, ret_io, &why);
+    if (rc < 0 && options->io_engine == IO_ENGINE_URING)
+        return err_set(err, why.code, "%s; use the pread engine instead", err_text(&why));
+    if (rc < 0 && options->on_io_open == NULL)
+        rc = io_pread_open(io_options, ret_io, err);
+    if (rc == 0)
+        describe(c, (*ret_io)->name, why.text);
+    return rc;
+}
+
+static int reading_open(struct cache *c, const struct cache_options *options, struct err *err)
+{
+    struct iovec buffers[BUFFERS_MAX];
+    struct io_options io_options = { .fds = c->files.fds, .n_fds = c->layout->n_files, .depth = depth_of(options),
+                                     .buffers = buffers, .n_buffers = buffers_list(&c->slots, buffers) };
+    struct reader_options reader_options = { .files = &c->files, .n_slots = c->slots.n_slots,
+                                             .piece_bytes = piece_of(options), .by_part = options->read_by_part,
+                                             .on_end = door_on_end, .ctx = c };
+    int rc = engine_open(c, options, &io_options, &reader_options.io, err);
+
+    return rc == 0 ? reader_open(&reader_options, &c->reader, err) : rc;
+}
+
+static int tables_alloc(struct cache *c, struct err *err)
+{
+    uint32_t n_experts = c->layout->n_experts;
+
+    c->request.ready = mem_calloc(n_experts, sizeof(*c->request.ready));
+    c->request.slot = mem_calloc(n_experts, sizeof(*c->request.slot));
+    c->request.asked_ns = mem_calloc(n_experts, sizeof(*c->request.asked_ns));
+    c->named = mem_calloc(n_experts, sizeof(*c->named));
+    c->index_of = mem_calloc(n_experts, sizeof(*c->index_of));
+    c->slot_index = mem_calloc(c->slots.n_slots, sizeof(*c->slot_index));
+    c->slot_reread = mem_calloc(c->slots.n_slots, sizeof(*c->slot_reread));
+    if (c->request.ready == NULL || c->request.slot == NULL || c->request.asked_ns == NULL || c->named == NULL ||
+        c->index_of == NULL || c->slot_index == NULL || c->slot_reread == NULL)
+        return err_sys(err, ENOMEM, "expert cache");
+    return 0;
+}
+
+static size_t max_request(const struct cache *c)
+{
+    size_t least = c->layout->n_experts;
+
+    for (uint32_t i = 0; i < c->slots.plan.n_classes; i++)
+        least = u64_min(least, c->slots.plan.class[i].n_slots);
+    return least;
+}
+
+int cache_open(const struct expert_layout *layout, const struct cache_options *options, struct cache **ret_cache,
+               struct err *err)
+{
+    struct cache *c = mem_zalloc(sizeof(*c));
+    int rc;
+
+    if (c == NULL)
+        return err_sys(err, ENOMEM, "expert cache");
+    c->layout = layout;
+    c->verify = options->verify;
+    rc = files_init(&c->files, layout, want_direct(layout, options), err);
+    if (rc == 0)
+        rc = slots_init(&c->slots, layout, c->files.block, options->slot_budget, err);
+    if (rc == 0)
+        rc = tables_alloc(c, err);
+    if (rc == 0)
+        rc = catalog_open(layout, options->catalog_dir, &c->catalog, err);
+    if (rc == 0)
+        rc = reading_open(c, options, err);
+    if (rc < 0) {
+        cache_close(c);
+        return rc;
+    }
+    c->door = (struct expert_door){ .ops = &door_ops, .max_request = max_request(c) };
+    *ret_cache = c;
+    return 0;
+}
+
+void cache_close(struct cache *cache)
+{
+    if (cache == NULL)
+        return;
+    reader_close(cache->reader);
+    catalog_close(cache->catalog);
+    mem_free(cache->slot_reread);
+    mem_free(cache->slot_index);
+    mem_free(cache->index_of);
+    mem_free(cache->named);
+    mem_free(cache->request.asked_ns);
+    mem_free(cache->request.slot);
+    mem_free(cache->request.ready);
+    slots_fini(&cache->slots);
+    files_fini(&cache->files);
+    mem_free(cache);
+}
+
+struct expert_door *cache_door(struct cache *cache)
+{
+    return &cache->door;
+}
+
+void cache_stats(const struct cache *cache, struct cache_stats *ret_stats)
+{
+    const struct cache_counters *n = &cache->counters;
+
+    *ret_stats = (struct cache_stats){
+        .hits = atomic_load_explicit(&n->hits, memory_order_relaxed),
+        .misses = atomic_load_explicit(&n->misses, memory_order_relaxed),
+        .bytes_read = atomic_load_explicit(&n->bytes_read, memory_order_relaxed),
+        .hint_bytes = atomic_load_explicit(&n->hint_bytes, memory_order_relaxed),
+        .read_ns = atomic_load_explicit(&n->read_ns, memory_order_relaxed),
+        .wait_ns = atomic_load_explicit(&n->wait_ns, memory_order_relaxed),
+        .evictions = atomic_load_explicit(&n->evictions, memory_order_relaxed),
+        .reread = atomic_load_explicit(&n->reread, memory_order_relaxed),
+        .slots = cache->slots.n_slots,
+        .slots_used = atomic_load_explicit(&n->slots_used, memory_order_relaxed),
+        .slot_bytes = cache->slots.plan.bytes,
+        .huge_bytes = cache->slots.huge_bytes,
+    };
+}
+
+const char *cache_describe(const struct cache *cache)
+{
+    return cache->description;
+}

@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: MIT */
+#include "cache/state.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#define XXH_STATIC_LINKING_ONLY /* the state, to have it on the stack */
+#include <xxhash.h>
+
+static struct cache *of(struct expert_door *door)
+{
+    return (struct cache *)door;
+}
+
+static void count(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static void counters_update(struct cache *c)
+{
+    struct reader_counts counts;
+
+    reader_counts(c->reader, &counts);
+    atomic_store_explicit(&c->counters.bytes_read, counts.bytes[READER_DEMAND], memory_order_relaxed);
+    atomic_store_explicit(&c->counters.hint_bytes, counts.bytes[READER_HINT], memory_order_relaxed);
+    atomic_store_explicit(&c->counters.evictions, c->slots.n_evictions, memory_order_relaxed);
+    atomic_store_explicit(&c->counters.slots_used, c->slots.n_used, memory_order_relaxed);
+}
+
+/* Index into layers of a model layer, or -1; layers are in model order. */
+static int layer_find(const struct expert_layout *layout, uint32_t layer)
+{
+    uint32_t lo = 0, hi = layout->n_layers;
+
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+
+        if (layout->layers[mid].layer < layer)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < layout->n_layers && layout->layers[lo].layer == layer ? (int)lo : -1;
+}
+
+static uint32_t key_of(const struct cache *c, uint32_t layer_index, uint32_t expert)
+{
+    return layer_index * c->layout->n_experts + expert;
+}
+
+static void slot_extent(const struct cache *c, uint32_t slot, struct extent *ret_extent)
+{
+    uint32_t key = c->slots.slot[slot].key;
+
+    extent_find(c->layout, key / c->layout->n_experts, key % c->layout->n_experts, c->files.block, ret_extent);
+}
+
+static bool wanted(const struct cache *c, uint32_t slot)
+{
+    return c->slots.slot[slot].wanted == c->slots.request;
+}
+
+/* ---- what arrives ---- */
+
+static struct catalog_sum slot_sum(const struct cache *c, uint32_t slot)
+{
+    const struct expert_layer_layout *layer = &c->layout->layers[c->slots.slot[slot].key / c->layout->n_experts];
+    struct catalog_sum sum;
+    XXH128_canonical_t canonical;
+    struct extent extent;
+    XXH3_state_t state;
+
+    slot_extent(c, slot, &extent);
+    XXH3_128bits_reset(&state);
+    for (int p = 0; p < EXPERT_PARTS; p++)
+        XXH3_128bits_update(&state, c->slots.slot[slot].data + extent.part_at[p], layer->part[p].part_bytes);
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
+    memcpy(sum.bytes, canonical.digest, sizeof(sum.bytes));
+    return sum;
+}
+
+/* Not the recorded bytes, twice. Either the file is another one by now, or it or the drive is damaged. */
+static int mismatch(const struct cache *c, uint32_t slot, struct err *err)
+{
+    uint32_t key = c->slots.slot[slot].key;
+    const struct expert_layer_layout *layer = &c->layout->layers[key / c->layout->n_experts];
+    const struct expert_part_layout *gate = &layer->part[EXPERT_GATE];
+    uint32_t expert = key % c->layout->n_experts;
+    int rc = files_check(&c->files, err);
+
+    if (rc < 0)
+        return rc;
+    return err_set(err, ERR_CHECKSUM,
+                   "expert %u of layer %u: checksum differs from the recorded one (file '%s', gate weights at offset %" PRIu64
+                   "): the file or the drive is damaged; check with 'expert verify', or delete the catalog if the file was "
+                   "replaced on purpose", expert, layer->layer, c->layout->files[gate->file].path,
+                   gate->offset + expert * gate->part_bytes);
+}
+
+static void slot_reread(struct cache *c, uint32_t slot)
+{
+    struct extent extent;
+
+    slot_extent(c, slot, &extent);
+    for (uint32_t i = 0; i < extent.n_ranges; i++)
+        files_forget(&c->files, extent.range[i].file, extent.range[i].offset, extent.range[i].bytes);
+    c->slot_reread[slot] = true;
+    count(&c->counters.reread, 1);
+    reader_add(c->reader, slot, &extent, c->slots.slot[slot].data,
+               c->slots.slot[slot].hinted ? READER_HINT : READER_DEMAND);
+}
+
+/* 0: as recorded, or recorded now. 1: being read again. Negative: wrong twice. */
+static int slot_verify(struct cache *c, uint32_t slot, struct err *err)
+{
+    uint32_t key = c->slots.slot[slot].key;
+    struct catalog_sum sum, recorded;
+
+    if (!c->verify)
+        return 0;
+    sum = slot_sum(c, slot);
+    if (!catalog_sum(c->catalog, key, &recorded)) {
+        catalog_put(c->catalog, key, &sum);
+        return 0;
+    }
+    if (memcmp(sum.bytes, recorded.bytes, sizeof(sum.bytes)) == 0)
+        return 0;
+    if (c->slot_reread[slot])
+        return mismatch(c, slot, err);
+    slot_reread(c, slot);
+    return 1;
+}
+
+static void request_ready(struct cache *c, size_t index)
+{
+    struct request *r = &c->request;
+
+    r->ready[r->n_ready++] = (uint16_t)index;
+}
+
+void door_on_end(void *ctx, uint32_t slot, int code, const struct err *read_err)
+{
+    struct cache *c = ctx;
+    struct request *r = &c->request;
+    struct err err = *read_err;
+
+    if (c->slots.slot[slot].state == SLOT_DRAINING) {
+        slots_give(&c->slots, slot);
+        return;
+    }
+    if (code == 0)
+        code = slot_verify(c, slot, &err);
+    if (code > 0)
+        return;
+    c->slot_reread[slot] = false;
+    if (code == 0) {
+        slots_ready(&c->slots, slot);
+        if (wanted(c, slot)) {
+            count(&c->counters.read_ns, clock_ns() - r->asked_ns[c->slot_index[slot]]);
+            request_ready(c, c->slot_index[slot]);
+        }
+        return;
+    }
+    if (wanted(c, slot) && r->code == 0) {
+        r->code = code;
+        r->err = err;
+    }
+    if (wanted(c, slot))
+        r->slot[c->slot_index[slot]] = SLOT_NONE;
+    slots_drop(&c->slots, slot);
+    slots_give(&c->slots, slot);
+}
+
+/* ---- asking ---- */
+
+/* Each id valid and named once; notes who is named, and with which index. */
+static int ids_check(struct cache *c, const uint16_t *ids, size_t n, struct err *err)
+{
+    c->naming++;
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] >= c->layout->n_experts)
+            return err_set(err, -EINVAL, "expert %u asked for, but a layer has %u", ids[i], c->layout->n_experts);
+        if (c->named[ids[i]] == c->naming)
+            return err_set(err, -EINVAL, "expert %u is named twice in one request", ids[i]);
+        c->named[ids[i]] = c->naming;
+        c->index_of[ids[i]] = (uint16_t)i;
+    }
+    return 0;
+}
+
+/* Pins of earlier requests may leave too few slots. */
+static int room_check(const struct cache *c, uint32_t layer_index, const uint16_t *ids, size_t n, struct err *err)
+{
+    uint32_t class = c->slots.class_of_layer[layer_index], pinned = c->slots.n_pinned[class];
+
+    for (size_t i = 0; i < n; i++) {
+        uint32_t slot = slots_find(&c->slots, key_of(c, layer_index, ids[i]));
+
+        pinned -= slot != SLOT_NONE && c->slots.slot[slot].n_pins > 0;
+    }
+    if (n + pinned <= c->slots.plan.class[class].n_slots)
+        return 0;
+    return err_set(err, -EBUSY, "%zu experts asked for, but %u of %u slots are pinned: release views first", n, pinned,
+                   c->slots.plan.class[class].n_slots);
+}
+
+static int request_check(struct cache *c, uint32_t layer, const uint16_t *ids, size_t n, uint32_t *ret_index,
+                         struct err *err)
+{
+    int index = layer_find(c->layout, layer), rc;
+
+    if (index < 0)
+        return err_set(err, -EINVAL, "layer %u has no experts", layer);
+    if (n == 0 || n > c->door.max_request)
+        return err_set(err, -EINVAL, "%zu experts asked for at once, but 1 to %zu can be", n, c->door.max_request);
+    if (c->request.n_given < c->request.n)
+        return err_set(err, -EBUSY, "the previous request has not been taken to its end");
+    rc = ids_check(c, ids, n, err);
+    if (rc == 0)
+        rc = room_check(c, (uint32_t)index, ids, n, err);
+    if (rc == 0)
+        *ret_index = (uint32_t)index;
+    return rc;
+}
+
+/* Take back a slot that is being read for nobody. */
+static void slot_withdraw(struct cache *c, uint32_t slot)
+{
+    slots_drop(&c->slots, slot);
+    c->slot_reread[slot] = false;
+    reader_drop(c->reader, slot);
+}
+
+static bool hint_withdraw(struct cache *c, uint32_t class)
+{
+    const struct slot_class *sc = &c->slots.plan.class[class];
+
+    for (uint32_t slot = sc->first_slot; slot < sc->first_slot + sc->n_slots; slot++)
+        if (c->slots.slot[slot].state == SLOT_READING && !wanted(c, slot)) {
+            slot_withdraw(c, slot);
+            return true;
+        }
+    return false;
+}
+
+/* A slot for a needed expert: request_check has made sure that there is one once hints are withdrawn and what they have
+ * in flight has ended, which is the only wait here. */
+static int slot_take(struct cache *c, uint32_t class, uint32_t key, uint32_t *ret_slot, struct err *err)
+{
+    for (;;) {
+        uint32_t slot = slots_take(&c->slots, class, key, false);
+        int rc;
+
+        if (slot != SLOT_NONE) {
+            *ret_slot = slot;
+            return 0;
+        }
+        if (hint_withdraw(c, class))
+            continue;
+        rc = reader_pump(c->reader, true, err);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+static void slot_want(struct cache *c, uint32_t slot, size_t index)
+{
+    c->slots.slot[slot].wanted = c->slots.request;
+    c->slots.slot[slot].hinted = false;
+    c->slot_index[slot] = (uint16_t)index;
+    c->request.slot[index] = slot;
+}
+
+static void slot_read(struct cache *c, uint32_t slot, enum reader_priority priority)
+{
+    struct extent extent;
+
+    slot_extent(c, slot, &extent);
+    reader_add(c->reader, slot, &extent, c->slots.slot[slot].data, priority);
+}
+
+/* Resident experts first, so that none of them falls victim to a missing one. */
+static void request_hits(struct cache *c, const uint16_t *ids, size_t n)
+{
+    struct request *r = &c->request;
+    uint64_t now_ns = clock_ns();
+
+    for (size_t i = 0; i < n; i++) {
+        uint32_t key = key_of(c, r->layer_index, ids[i]), slot = slots_find(&c->slots, key);
+
+        catalog_heat_add(c->catalog, key);
+        r->slot[i] = SLOT_NONE;
+        r->asked_ns[i] = now_ns;
+        if (slot == SLOT_NONE)
+            continue;
+        slot_want(c, slot, i);
+        slots_use(&c->slots, slot);
+        if (c->slots.slot[slot].state == SLOT_READY)
+            request_ready(c, i);
+        else
+            reader_promote(c->reader, slot);
+    }
+    count(&c->counters.hits, r->n_ready);
+    count(&c->counters.misses, n - r->n_ready);
+}
+
+/* In order of ids, which is the file's order. */
+static int request_misses(struct cache *c, struct err *err)
+{
+    struct request *r = &c->request;
+    uint32_t class = c->slots.class_of_layer[r->layer_index];
+
+    for (uint32_t e = 0; e < c->layout->n_experts && r->code == 0; e++) {
+        size_t index = c->index_of[e];
+        uint32_t slot;
+        int rc;
+
+        if (c->named[e] != c->naming || r->slot[index] != SLOT_NONE)
+            continue;
+        rc = slot_take(c, class, key_of(c, r->layer_index, e), &slot, err);
+        if (rc < 0)
+            return rc;
+        slot_want(c, slot, index);
+        slot_read(c, slot, READER_DEMAND);
+    }
+    return reader_pump(c->reader, false, err);
+}
+
+static void door_abandon(struct expert_door *door);
+
+static int door_request(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n, struct err *err)
+{
+    struct cache *c = of(door);
+    uint32_t layer_index = 0;
+    int rc = request_check(c, layer, ids, n, &layer_index, err);
+
+    if (rc < 0)
+        return rc;
+    c->slots.request++;
+    c->request.layer_index = layer_index;
+    c->request.n = n;
+    c->request.n_given = c->request.n_ready = c->request.ready_head = 0;
+    c->request.code = 0;
+    request_hits(c, ids, n);
+    rc = request_misses(c, err);
+    if (rc < 0)
+        door_abandon(door);
+    counters_update(c);
+    return rc;
+}
+
+/* ---- taking ---- */
+
+static void view_fill(struct cache *c, uint32_t slot, struct expert_view *ret_view)
+{
+    uint32_t key = c->slots.slot[slot].key, expert = key % c->layout->n_experts;
+    const struct expert_layer_layout *layer = &c->layout->layers[key / c->layout->n_experts];
+    struct weight *weight[EXPERT_PARTS] = { &ret_view->gate, &ret_view->up, &ret_view->down };
+    struct extent extent;
+
+    slot_extent(c, slot, &extent);
+    for (int p = 0; p < EXPERT_PARTS; p++)
+        *weight[p] = (struct weight){ .data = c->slots.slot[slot].data + extent.part_at[p], .type = layer->part[p].type,
+                                      .rows = layer->part[p].rows, .cols = layer->part[p].cols };
+    ret_view->layer = layer->layer;
+    ret_view->expert = (uint16_t)expert;
+    ret_view->pin = &c->slots.slot[slot];
+}
+
+static int give_ready(struct cache *c, size_t *ret_index, struct expert_view *ret_view)
+{
+    struct request *r = &c->request;
+    size_t index = r->ready[r->ready_head++];
+
+    r->n_given++;
+    slots_pin(&c->slots, r->slot[index]);
+    view_fill(c, r->slot[index], ret_view);
+    *ret_index = index;
+    return 1;
+}
+
+/* Even when an expert is ready, see first to what has arrived: the drive must not run dry while we compute. */
+static int take(struct cache *c, bool may_wait, size_t *ret_index, struct expert_view *ret_view, struct err *err)
+{
+    struct request *r = &c->request;
+    int rc = reader_pump(c->reader, false, err);
+
+    while (rc == 0 && r->code == 0 && r->ready_head == r->n_ready && r->n_given < r->n && may_wait) {
+        uint64_t start_ns = clock_ns();
+
+        rc = reader_pump(c->reader, true, err);
+        count(&c->counters.wait_ns, clock_ns() - start_ns);
+    }
+    counters_update(c);
+    if (rc < 0)
+        return rc;
+    if (r->code != 0) {
+        if (err != NULL)
+            *err = r->err;
+        return r->code;
+    }
+    if (r->ready_head < r->n_ready)
+        return give_ready(c, ret_index, ret_view);
+    return r->n_given == r->n ? 0 : -EAGAIN;
+}
+
+static int door_next(struct expert_door *door, size_t *ret_index, struct expert_view *ret_view, struct err *err)
+{
+    return take(of(door), true, ret_index, ret_view, err);
+}
+
+static int door_try_next(struct expert_door *door, size_t *ret_index, struct expert_view *ret_view, struct err *err)
+{
+    return take(of(door), false, ret_index, ret_view, err);
+}
+
+static void door_release(struct expert_door *door, const struct expert_view *view)
+{
+    struct cache *c = of(door);
+
+    slots_unpin(&c->slots, (uint32_t)((struct slot *)view->pin - c->slots.slot));
+}
+
+static void door_abandon(struct expert_door *door)
+{
+    struct cache *c = of(door);
+    struct request *r = &c->request;
+
+    for (uint32_t slot = 0; slot < c->slots.n_slots; slot++)
+        while (c->slots.slot[slot].n_pins > 0)
+            slots_unpin(&c->slots, slot);
+    for (size_t i = 0; i < r->n; i++) {
+        uint32_t slot = r->slot[i];
+
+        if (slot != SLOT_NONE && c->slots.slot[slot].state == SLOT_READING)
+            slot_withdraw(c, slot);
+    }
+    r->n = r->n_given = r->n_ready = r->ready_head = 0;
+    r->code = 0;
+    c->slots.request++;
+    counters_update(c);
+}
+
+static void door_hint(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n)
+{
+    struct cache *c = of(door);
+    int index = layer_find(c->layout, layer);
+
+    for (size_t i = 0; i < n && index >= 0; i++) {
+        uint32_t key = key_of(c, (uint32_t)index, ids[i]), slot;
+
+        if (ids[i] >= c->layout->n_experts || slots_find(&c->slots, key) != SLOT_NONE)
+            continue;
+        slot = slots_take(&c->slots, c->slots.class_of_layer[index], key, false);
+        if (slot == SLOT_NONE)
+            break;
+        c->slots.slot[slot].hinted = true;
+        slot_read(c, slot, READER_HINT);
+    }
+    reader_pump(c->reader, false, NULL);
+    counters_update(c);
+}
+
+const struct expert_door_ops door_ops = {
+    .request = door_request,
+    .next = door_next,
+    .try_next = door_try_next,
+    .release = door_release,
+    .abandon = door_abandon,
+    .hint = door_hint,
+};

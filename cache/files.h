@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * files.h: the model's files, opened once more for reading experts.
+ *
+ * Direct (O_DIRECT) when asked for and every file allows it: the drive fills the slots, and the page cache neither costs
+ * a copy nor memory. Otherwise buffered, with the kernel's read-ahead off: experts lie anywhere, and reading ahead would
+ * read what nobody asked for. Pages read stay in the page cache, which is the point of buffered mode: they are clean,
+ * so the kernel takes them back before it lets anyone go short, also within a cgroup.
+ *
+ * Threads: any after open. Ownership: owns its descriptors; the layout is borrowed.
+ */
+#ifndef EXPERTD_CACHE_FILES_H
+#define EXPERTD_CACHE_FILES_H
+
+#include "base/err.h"
+#include "model/layout.h"
+
+#include <stdbool.h>
+
+struct files {
+    const struct expert_layout *layout;
+    int *fds;       /* [layout->n_files] */
+    uint32_t block; /* reads begin, end and land on multiples of this */
+    bool direct;
+    char refused[120]; /* why not direct though asked for; empty otherwise */
+};
+
+/* `direct` is a wish. Zero-initialised storage or what files_fini left. */
+int files_init(struct files *files, const struct expert_layout *layout, bool direct, struct err *err);
+void files_fini(struct files *files);
+
+/* 0, or ERR_CHANGED naming the file whose size or time differs from when the model was opened. */
+int files_check(const struct files *files, struct err *err);
+
+/* Have the next read of a range come from the drive. */
+void files_forget(const struct files *files, uint32_t file, uint64_t offset, uint64_t bytes);
+
+#endif

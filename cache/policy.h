@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policy.h: which expert leaves when another needs its slot.
+ *
+ * A policy sees every use of an expert and, when asked, names the slot of one class that it would give up first. It knows
+ * nothing of pins and reads: the caller says which slots may go. Slots and keys are small integers:
+ * key = index of the layer in the layout * n_experts + expert.
+ *
+ * Threads: the engine thread only. Allocates in open only.
+ */
+#ifndef EXPERTD_CACHE_POLICY_H
+#define EXPERTD_CACHE_POLICY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SLOT_NONE UINT32_MAX
+
+struct policy;
+
+struct policy_ops {
+    /* The slot's expert was used (asked for, or has just been given this slot). */
+    void (*use)(struct policy *, uint32_t slot, uint32_t key);
+    /* The slot no longer holds an expert. */
+    void (*drop)(struct policy *, uint32_t slot);
+    /* The slot of a class to give up first among those that may go; SLOT_NONE when none may. */
+    uint32_t (*victim)(struct policy *, uint32_t slot_class, bool (*may_go)(const void *ctx, uint32_t slot),
+                       const void *ctx);
+    void (*close)(struct policy *);
+};
+
+struct policy {
+    const struct policy_ops *ops;
+    const char *name;
+};
+
+/* Least recently used. `class_of` [n_slots] is borrowed. NULL when there is no memory. */
+struct policy *policy_lru_open(uint32_t n_slots, const uint8_t *class_of, uint32_t n_classes);
+
+#endif

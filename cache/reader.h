@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * reader.h: experts' extents become pieces in flight, in order of urgency, whatever happens to single reads.
+ *
+ * A job reads one extent into one slot. Its ranges wait in one of two queues, demand before hint, and are cut into pieces
+ * of piece_bytes as the engine has room: `depth` pieces in flight, hints only while no demand waits and at most
+ * HINT_DEPTH of them, so that demand that comes later finds the drive nearly free. A short read is continued; EINTR
+ * and EAGAIN are tried again; any other error is tried once more and then fails the job.
+ *
+ * on_end is called exactly once per job, from within pump or drop, when nothing of it is in flight any more: 0,
+ * -ECANCELED after drop, or what failed (then `err` says file and offset).
+ *
+ * Threads: the engine thread only. Allocates in open only. Not here: checksums, slots' states (door.c).
+ */
+#ifndef EXPERTD_CACHE_READER_H
+#define EXPERTD_CACHE_READER_H
+
+#include "base/err.h"
+#include "cache/extent.h"
+#include "cache/files.h"
+#include "cache/io.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define HINT_DEPTH 2
+
+enum reader_priority { READER_DEMAND, READER_HINT, READER_PRIORITIES };
+
+struct reader_options {
+    struct io *io;             /* taken: closed by reader_close */
+    const struct files *files; /* borrowed */
+    uint32_t n_slots;
+    uint32_t piece_bytes;      /* a multiple of 4096 */
+    bool by_part;              /* every expert's gate and up before any down, instead of expert after expert */
+    void (*on_end)(void *ctx, uint32_t slot, int code, const struct err *err);
+    void *ctx;
+};
+
+struct reader;
+
+int reader_open(const struct reader_options *options, struct reader **ret_reader, struct err *err);
+void reader_close(struct reader *reader); /* waits for what is in flight; calls no on_end */
+
+/* Begin a job for a slot that has none. Nothing is submitted before pump. */
+void reader_add(struct reader *reader, uint32_t slot, const struct extent *extent, void *data,
+                enum reader_priority priority);
+/* A hint has become a demand. */
+void reader_promote(struct reader *reader, uint32_t slot);
+/* Forget what has not begun. */
+void reader_drop(struct reader *reader, uint32_t slot);
+/* Submit what there is room for and take what has ended. `wait`: sleep until something has ended, if anything is in flight. */
+int reader_pump(struct reader *reader, bool wait, struct err *err);
+
+/* Nothing waits and nothing is in flight. */
+bool reader_idle(const struct reader *reader);
+
+struct reader_counts {
+    uint64_t bytes[READER_PRIORITIES]; /* arrived */
+    uint64_t retries;                  /* pieces tried again after an error */
+};
+void reader_counts(const struct reader *reader, struct reader_counts *ret_counts);
+
+#endif

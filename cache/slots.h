@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * slots.h: memory for experts, taken once, and which expert lies where.
+ *
+ * Slots come in size classes, since layers may have experts of different sizes (mixed quantisations); layers
+ * within an eighth of each other share a class. Each class is one arena in huge pages where they can be had,
+ * pre-faulted. A class gets slots in proportion to its experts, and at least one layer's top-k.
+ *
+ * A slot is free, being read, ready, or draining: its expert is forgotten, but reads that had begun still write into it.
+ * Victims are ready slots that nobody has pinned and the open request does not name ("wanted"). At any time an expert
+ * has at most one slot; a draining one is nobody's.
+ *
+ * Units: bytes; key = index of the layer in the layout * n_experts + expert. Threads: the engine thread only.
+ * Allocates in open only.
+ */
+#ifndef EXPERTD_CACHE_SLOTS_H
+#define EXPERTD_CACHE_SLOTS_H
+
+#include "base/err.h"
+#include "cache/policy.h"
+#include "model/layout.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SLOT_CLASSES 4
+
+enum slot_state { SLOT_FREE, SLOT_READING, SLOT_READY, SLOT_DRAINING };
+
+struct slot_class {
+    uint64_t slot_bytes; /* of one slot, a multiple of 4096 */
+    uint64_t n_experts;  /* that need this class, over all its layers */
+    uint32_t n_slots, first_slot;
+    char *arena;
+};
+
+/* How a budget divides; classes from the largest slots to the smallest. */
+struct slot_plan {
+    struct slot_class class[SLOT_CLASSES];
+    uint32_t n_classes;
+    uint64_t bytes; /* of all arenas, as mem_map will round them */
+};
+
+/* ERR_BUDGET, with the least number that works, when the budget is below it. */
+int slot_plan_make(const struct expert_layout *layout, uint32_t block, uint64_t budget, struct slot_plan *ret_plan,
+                   struct err *err);
+uint64_t slot_plan_min_bytes(const struct expert_layout *layout, uint32_t block);
+/* The class of a layer's experts. */
+uint32_t slot_plan_class(const struct slot_plan *plan, const struct expert_layer_layout *layer, uint32_t block);
+
+struct slot {
+    char *data;
+    uint32_t key;       /* of a slot that is being read or ready */
+    uint32_t n_pins;
+    uint64_t wanted;    /* the number of the last request that named its expert */
+    uint8_t state;
+    bool hinted;        /* being read on a hint, nobody waits for it */
+};
+
+struct slots {
+    struct slot_plan plan;
+    struct slot *slot;       /* [n_slots] */
+    uint8_t *class_of;       /* [n_slots] */
+    uint32_t *slot_of;       /* [n_keys] or SLOT_NONE */
+    uint32_t *free_slots;    /* stack per class, at its first_slot */
+    uint32_t n_free[SLOT_CLASSES];
+    uint32_t n_pinned[SLOT_CLASSES]; /* slots with pins */
+    uint8_t *class_of_layer; /* [n_layers] */
+    uint32_t n_slots, n_used; /* used: being read or ready */
+    uint64_t request;         /* number of the open request */
+    struct policy *policy;
+    uint64_t huge_bytes;      /* of the arenas, as found after open */
+    uint64_t n_evictions;
+};
+
+int slots_init(struct slots *slots, const struct expert_layout *layout, uint32_t block, uint64_t budget,
+               struct err *err);
+void slots_fini(struct slots *slots);
+
+/* The slot of an expert being read or ready, or SLOT_NONE. */
+uint32_t slots_find(const struct slots *slots, uint32_t key);
+/* A slot for an expert that has none, in state reading: a free one, or a victim's; SLOT_NONE when neither is to be had.
+ * `only_free`: evict nobody. */
+uint32_t slots_take(struct slots *slots, uint32_t slot_class, uint32_t key, bool only_free);
+void slots_use(struct slots *slots, uint32_t slot); /* asked for, once more */
+void slots_ready(struct slots *slots, uint32_t slot);
+/* Forget the expert; the slot drains until slots_give. Not pinned. */
+void slots_drop(struct slots *slots, uint32_t slot);
+void slots_give(struct slots *slots, uint32_t slot); /* draining -> free */
+void slots_pin(struct slots *slots, uint32_t slot);
+void slots_unpin(struct slots *slots, uint32_t slot);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * state.h: what cache.c (open, close, figures) and door.c (requests) share. For these two files only.
+ *
+ * Units: bytes, nanoseconds. Threads: the engine thread only, except the atomics.
+ */
+#ifndef EXPERTD_CACHE_STATE_H
+#define EXPERTD_CACHE_STATE_H
+
+#include "cache/cache.h"
+#include "cache/catalog.h"
+#include "cache/files.h"
+#include "cache/reader.h"
+#include "cache/slots.h"
+
+#include <stdatomic.h>
+
+/* The request that is open: n experts of one layer, of which n_given have been returned. */
+struct request {
+    uint32_t layer_index;
+    size_t n, n_given;
+    size_t ready_head, n_ready;
+    uint16_t *ready;      /* [n_experts] indices into ids in order of arrival, from ready_head */
+    uint32_t *slot;       /* [n_experts] of each index; SLOT_NONE before it has one */
+    uint64_t *asked_ns;   /* [n_experts] of each index that was missing */
+    int code;             /* the first failure */
+    struct err err;
+};
+
+struct cache_counters {
+    _Atomic uint64_t hits, misses, bytes_read, hint_bytes, read_ns, wait_ns, evictions, reread, slots_used;
+};
+
+struct cache {
+    struct expert_door door; /* first: the door is the cache */
+    const struct expert_layout *layout;
+    bool verify;
+    struct files files;
+    struct slots slots;
+    struct reader *reader;
+    struct catalog *catalog;
+    struct request request;
+    uint64_t naming;       /* number of the last list of ids */
+    uint64_t *named;       /* [n_experts] the list that named it last */
+    uint16_t *index_of;    /* [n_experts] its index there */
+    uint16_t *slot_index;  /* [n_slots] index in the open request of a wanted slot */
+    bool *slot_reread;     /* [n_slots] being read for the second time after a mismatch */
+    struct cache_counters counters;
+    char description[720];
+};
+
+extern const struct expert_door_ops door_ops;
+
+/* reader_options.on_end; ctx is the cache. */
+void door_on_end(void *ctx, uint32_t slot, int code, const struct err *err);
+
+#endif
