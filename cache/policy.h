@@ -37,4 +37,8 @@ struct policy {
 /* Least recently used. `class_of` [n_slots] is borrowed. NULL when there is no memory. */
 struct policy *policy_lru_open(uint32_t n_slots, const uint8_t *class_of, uint32_t n_classes);
 
+/* Longest expected wait until the next use (policy_nextuse.c). `class_of` [n_slots] is borrowed; layers and experts as in
+ * keys. NULL when there is no memory. */
+struct policy *policy_nextuse_open(uint32_t n_slots, const uint8_t *class_of, uint32_t n_layers, uint32_t n_experts);
+
 #endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/mem.h"
+#include "cache/policy.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+#define LAYERS 6
+#define EXPERTS 8
+#define SLOTS 8
+
+/* A cache of SLOTS over LAYERS x EXPERTS, driven one use at a time; nothing is pinned but what `protect` names. */
+struct toy {
+    struct policy *policy;
+    uint32_t slot_of[LAYERS * EXPERTS], key_of[SLOTS];
+    uint32_t n_held, hits, protect;
+};
+
+static bool may_go(const void *ctx, uint32_t slot)
+{
+    const struct toy *toy = ctx;
+
+    return toy->key_of[slot] != toy->protect;
+}
+
+static void toy_init(struct toy *toy, struct policy *policy)
+{
+    *toy = (struct toy){ .policy = policy, .protect = UINT32_MAX };
+    memset(toy->slot_of, 0xff, sizeof(toy->slot_of));
+    memset(toy->key_of, 0xff, sizeof(toy->key_of));
+}
+
+static void toy_use(struct toy *toy, uint32_t layer, uint32_t expert)
+{
+    uint32_t key = layer * EXPERTS + expert, slot = toy->slot_of[key];
+
+    if (slot != SLOT_NONE) {
+        toy->hits++;
+    } else {
+        slot = toy->n_held < SLOTS ? toy->n_held++ : toy->policy->ops->victim(toy->policy, 0, may_go, toy);
+        cr_assert_lt(slot, SLOTS);
+        if (toy->key_of[slot] != SLOT_NONE) {
+            cr_assert_neq(toy->key_of[slot], toy->protect);
+            toy->slot_of[toy->key_of[slot]] = SLOT_NONE;
+            toy->policy->ops->drop(toy->policy, slot);
+        }
+        toy->slot_of[key] = slot;
+        toy->key_of[slot] = key;
+    }
+    toy->policy->ops->use(toy->policy, slot, key);
+}
+
+static const uint8_t one_class[SLOTS];
+
+static struct policy *open_lru(void)
+{
+    return policy_lru_open(SLOTS, one_class, 1);
+}
+
+static struct policy *open_nextuse(void)
+{
+    return policy_nextuse_open(SLOTS, one_class, LAYERS, EXPERTS);
+}
+
+/* Two experts of each layer, the same ones every token: a working set of 12 in 8 slots. */
+static uint32_t hits_of_cycle(struct policy *policy)
+{
+    struct toy toy;
+
+    toy_init(&toy, policy);
+    for (uint32_t token = 0; token < 50; token++)
+        for (uint32_t layer = 0; layer < LAYERS; layer++) {
+            toy_use(&toy, layer, 0);
+            toy_use(&toy, layer, 1);
+        }
+    policy->ops->close(policy);
+    return toy.hits;
+}
+
+Test(policy, below_a_working_set_lru_hits_nothing_and_nextuse_does)
+{
+    cr_assert_eq(hits_of_cycle(open_lru()), 0);
+    cr_assert_geq(hits_of_cycle(open_nextuse()), 49 * 5, "of 12 uses a token at most 7 can be hits");
+}
+
+Test(policy, nextuse_keeps_the_expert_in_demand)
+{
+    struct policy *policy = open_nextuse();
+    struct toy toy;
+
+    toy_init(&toy, policy);
+    for (uint32_t token = 0; token < 40; token++)
+        for (uint32_t layer = 0; layer < LAYERS; layer++) {
+            toy_use(&toy, layer, 0);                               /* always */
+            toy_use(&toy, layer, 1 + (token + layer) % (EXPERTS - 1)); /* in turn */
+        }
+    for (uint32_t layer = 0; layer < LAYERS; layer++)
+        cr_assert_neq(toy.slot_of[layer * EXPERTS], SLOT_NONE, "the steady expert of layer %u stays", layer);
+    policy->ops->close(policy);
+}
+
+static void check_protection(struct policy *policy)
+{
+    struct toy toy;
+
+    toy_init(&toy, policy);
+    toy_use(&toy, 0, 5);
+    toy.protect = 5;
+    for (uint32_t i = 0; i < 200; i++)
+        toy_use(&toy, i % LAYERS, i % 5);
+    cr_assert_neq(toy.slot_of[5], SLOT_NONE);
+    policy->ops->close(policy);
+}
+
+Test(policy, whoever_may_not_go_stays)
+{
+    check_protection(open_lru());
+    check_protection(open_nextuse());
+}
+
+static bool nobody(const void *ctx, uint32_t slot)
+{
+    return false;
+}
+
+Test(policy, no_victim_when_none_may_go)
+{
+    struct policy *policies[] = { open_lru(), open_nextuse() };
+
+    for (size_t i = 0; i < 2; i++) {
+        policies[i]->ops->use(policies[i], 0, 3);
+        cr_assert_eq(policies[i]->ops->victim(policies[i], 0, nobody, NULL), SLOT_NONE);
+        policies[i]->ops->close(policies[i]);
+    }
+}
+
+Test(policy, no_memory_is_an_answer)
+{
+    for (long n = 0; n < 2; n++) {
+        mem_fail_after(n);
+        cr_assert_null(open_nextuse());
+    }
+    mem_fail_after(0);
+    cr_assert_null(open_lru());
+    mem_fail_after(-1);
+}
