@@ -7,7 +7,7 @@
  * a file that is cut short while open is an error, not SIGBUS. Unknown keys are kept and ignored.
  *
  * Split models (-00001-of-0000N.gguf) are opened by their first file; the tensor table is the union.
- * Limits: see gguf.c (keys, tensors, string and array lengths, nesting).
+ * Limits: see gguf_internal.h (keys, tensors, files, string and array lengths, nesting, memory).
  *
  * Ownership: a gguf owns its files and everything it lends (strings, arrays, tensors) until gguf_close.
  * Immutable after open, so thread-safe to read.
@@ -63,7 +63,8 @@ int gguf_get_str(const struct gguf *gguf, const char *key, struct gguf_str *ret_
 int gguf_get_array(const struct gguf *gguf, const char *key, enum gguf_type *ret_type, size_t *ret_n, struct err *err);
 int gguf_array_str(const struct gguf *gguf, const char *key, size_t i, struct gguf_str *ret_v, struct err *err);
 /* Whole arrays at once, for the large ones; the result is lent. */
-int gguf_get_strs(const struct gguf *gguf, const char *key, const struct gguf_str **ret_v, size_t *ret_n, struct err *err);
+int gguf_get_strs(const struct gguf *gguf, const char *key, const struct gguf_str **ret_v, size_t *ret_n,
+                  struct err *err);
 int gguf_get_f32s(const struct gguf *gguf, const char *key, const float **ret_v, size_t *ret_n, struct err *err);
 int gguf_get_i32s(const struct gguf *gguf, const char *key, const int32_t **ret_v, size_t *ret_n, struct err *err);
 
@@ -78,6 +79,9 @@ const struct gguf_tensor *gguf_tensor_find(const struct gguf *gguf, const char *
 /* Read bytes of a tensor's data, all or error. The range must lie within the tensor. */
 int gguf_read(const struct gguf *gguf, const struct gguf_tensor *tensor, uint64_t from, void *dst, size_t bytes,
               struct err *err);
+
+/* ERR_CHANGED when a file's size or mtime is no longer what it was at open. */
+int gguf_check_unchanged(const struct gguf *gguf, struct err *err);
 
 /* The files, in order. */
 size_t gguf_file_count(const struct gguf *gguf);

@@ -55,7 +55,4 @@ uint64_t model_dense_bytes(const struct model *model);  /* every tensor but the 
 uint64_t model_expert_bytes(const struct model *model); /* all experts together */
 uint64_t model_token_bytes(const struct model *model);  /* expert bytes that one token uses: the working set T */
 
-/* Names of the supported architectures, NULL-terminated. */
-const char *const *model_arch_names(void);
-
 #endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+#include "model/layout.h"
+
+int expert_layout_find(const struct expert_layout *layout, uint32_t layer)
+{
+    uint32_t first = layout->n_layers ? layout->layers[0].layer : 0;
+
+    /* Layers with experts follow each other without gaps. */
+    if (layer < first || layer - first >= layout->n_layers)
+        return -1;
+    return (int)(layer - first);
+}
