@@ -11,6 +11,8 @@
 #ifndef EXPERTD_CACHE_POLICY_H
 #define EXPERTD_CACHE_POLICY_H
 
+#include "base/err.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -37,8 +39,20 @@ struct policy {
 /* Least recently used. `class_of` [n_slots] is borrowed. NULL when there is no memory. */
 struct policy *policy_lru_open(uint32_t n_slots, const uint8_t *class_of, uint32_t n_classes);
 
-/* Longest expected wait until the next use (policy_nextuse.c). `class_of` [n_slots] is borrowed; layers and experts as in
- * keys. NULL when there is no memory. */
-struct policy *policy_nextuse_open(uint32_t n_slots, const uint8_t *class_of, uint32_t n_layers, uint32_t n_experts);
+enum policy_kind {
+    POLICY_LRU,      /* least recently used: nothing to tune, no hits below one token's working set */
+    POLICY_LFU,      /* least frequently used ever */
+    POLICY_AGED,     /* least frequently used, forgetting a tenth per token */
+    POLICY_LFRU,     /* fewest uses per time since the last */
+    POLICY_NEXT_USE, /* longest expected wait until the next use (policy_nextuse.c) */
+    POLICIES,
+};
+
+const char *policy_name(enum policy_kind kind);
+/* -EINVAL, with the list of names, for one that is not known. */
+int policy_parse(const char *name, enum policy_kind *ret_kind, struct err *err);
+/* `class_of` [n_slots] is borrowed; layers and experts as in keys. NULL when there is no memory. */
+struct policy *policy_open(enum policy_kind kind, uint32_t n_slots, const uint8_t *class_of, uint32_t n_classes,
+                           uint32_t n_layers, uint32_t n_experts);
 
 #endif

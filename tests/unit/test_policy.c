@@ -52,14 +52,9 @@ static void toy_use(struct toy *toy, uint32_t layer, uint32_t expert)
 
 static const uint8_t one_class[SLOTS];
 
-static struct policy *open_lru(void)
+static struct policy *open_policy(enum policy_kind kind)
 {
-    return policy_lru_open(SLOTS, one_class, 1);
-}
-
-static struct policy *open_nextuse(void)
-{
-    return policy_nextuse_open(SLOTS, one_class, LAYERS, EXPERTS);
+    return policy_open(kind, SLOTS, one_class, 1, LAYERS, EXPERTS);
 }
 
 /* Two experts of each layer, the same ones every token: a working set of 12 in 8 slots. */
@@ -79,13 +74,13 @@ static uint32_t hits_of_cycle(struct policy *policy)
 
 Test(policy, below_a_working_set_lru_hits_nothing_and_nextuse_does)
 {
-    cr_assert_eq(hits_of_cycle(open_lru()), 0);
-    cr_assert_geq(hits_of_cycle(open_nextuse()), 49 * 5, "of 12 uses a token at most 7 can be hits");
+    cr_assert_eq(hits_of_cycle(open_policy(POLICY_LRU)), 0);
+    cr_assert_geq(hits_of_cycle(open_policy(POLICY_NEXT_USE)), 49 * 5, "of 12 uses a token at most 7 can be hits");
 }
 
 Test(policy, nextuse_keeps_the_expert_in_demand)
 {
-    struct policy *policy = open_nextuse();
+    struct policy *policy = open_policy(POLICY_NEXT_USE);
     struct toy toy;
 
     toy_init(&toy, policy);
@@ -114,8 +109,8 @@ static void check_protection(struct policy *policy)
 
 Test(policy, whoever_may_not_go_stays)
 {
-    check_protection(open_lru());
-    check_protection(open_nextuse());
+    for (int kind = 0; kind < POLICIES; kind++)
+        check_protection(open_policy(kind));
 }
 
 static bool nobody(const void *ctx, uint32_t slot)
@@ -125,22 +120,38 @@ static bool nobody(const void *ctx, uint32_t slot)
 
 Test(policy, no_victim_when_none_may_go)
 {
-    struct policy *policies[] = { open_lru(), open_nextuse() };
+    for (int kind = 0; kind < POLICIES; kind++) {
+        struct policy *policy = open_policy(kind);
 
-    for (size_t i = 0; i < 2; i++) {
-        policies[i]->ops->use(policies[i], 0, 3);
-        cr_assert_eq(policies[i]->ops->victim(policies[i], 0, nobody, NULL), SLOT_NONE);
-        policies[i]->ops->close(policies[i]);
+        policy->ops->use(policy, 0, 3);
+        cr_assert_eq(policy->ops->victim(policy, 0, nobody, NULL), SLOT_NONE);
+        policy->ops->close(policy);
     }
+}
+
+Test(policy, names)
+{
+    enum policy_kind parsed;
+    struct err err = { 0 };
+
+    for (int kind = 0; kind < POLICIES; kind++) {
+        struct policy *policy = open_policy(kind);
+
+        cr_assert_eq(policy_parse(policy_name(kind), &parsed, &err), 0);
+        cr_assert_eq((int)parsed, kind);
+        cr_assert_str_eq(policy->name, policy_name(kind));
+        policy->ops->close(policy);
+    }
+    cr_assert_lt(policy_parse("mru", &parsed, &err), 0);
+    cr_assert_not_null(strstr(err.text, "next-use"), "the list of names is told: %s", err.text);
 }
 
 Test(policy, no_memory_is_an_answer)
 {
-    for (long n = 0; n < 2; n++) {
-        mem_fail_after(n);
-        cr_assert_null(open_nextuse());
-    }
-    mem_fail_after(0);
-    cr_assert_null(open_lru());
-    mem_fail_after(-1);
+    for (int kind = 0; kind < POLICIES; kind++)
+        for (long n = 0; n < (kind == POLICY_LRU ? 1 : 2); n++) {
+            mem_fail_after(n);
+            cr_assert_null(open_policy(kind));
+            mem_fail_after(-1);
+        }
 }
