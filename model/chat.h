@@ -30,7 +30,7 @@ const char *chat_format_name(enum chat_format format);
 int chat_encode(enum chat_format format, const struct tokenizer *tokenizer, const struct chat_message *messages,
                 size_t n_messages, size_t max_ids, struct token_ids *ids, struct err *err);
 
-/* Texts that end an answer in this format though they are no end-of-generation token (NULL-terminated; may be empty). */
+/* Texts that end an answer in this format though they are no end-of-generation token (NULL-terminated; may be none). */
 const char *const *chat_format_stops(enum chat_format format);
 
 #endif

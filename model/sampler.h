@@ -3,8 +3,12 @@
  * sampler.h: logits to a token. Same logits, same settings, same seed: same token, on every machine.
  *
  * Order: logit bias, penalties (repetition, presence, frequency, over the last penalty_last tokens), then greedy
- * (temperature 0), or temperature, top-k, top-p, min-p, draw. The generator is xoshiro256** seeded by splitmix64.
- * One sampler per sequence; takes its scratch at open.
+ * (temperature 0), or temperature, top-k, top-p, min-p, draw. Each of the three cuts works on what the one before it
+ * left, and always leaves the best token. Ties go to the lower id. The generator is xoshiro256** seeded by splitmix64
+ * (prng.di.unimi.it); arithmetic is IEEE double with an exponential of our own, since libm's may differ by machine.
+ *
+ * One sampler per sequence, used by one thread at a time; takes its scratch at open, in proportion to the vocabulary,
+ * and allocates nothing after that.
  */
 #ifndef EXPERTD_MODEL_SAMPLER_H
 #define EXPERTD_MODEL_SAMPLER_H
@@ -25,25 +29,32 @@ struct sampler_options {
     float top_p, min_p;       /* 1 and 0: off */
     float repetition_penalty; /* 1: off; logits of seen tokens are divided (positive) or multiplied (negative) */
     float presence_penalty, frequency_penalty; /* 0: off; as OpenAI defines them */
-    uint32_t penalty_last;    /* tokens looked back on; 0: 64 */
+    uint32_t penalty_last;                     /* tokens looked back on; 0: 64 */
     uint64_t seed;
     const struct logit_bias *bias; /* copied */
     size_t n_bias;
 };
+
+#define SAMPLER_MAX_BIAS 1024
+#define SAMPLER_MAX_LAST 65536
 
 struct sampler;
 
 void sampler_options_default(struct sampler_options *options); /* temperature 0.8, top_p 0.95, min_p 0.05, top_k 40 */
 /* Ranges as OpenAI's API states them; the text names the field. */
 int sampler_options_check(const struct sampler_options *options, uint32_t n_vocab, struct err *err);
-int sampler_open(const struct sampler_options *options, uint32_t n_vocab, struct sampler **ret_sampler, struct err *err);
+int sampler_open(const struct sampler_options *options, uint32_t n_vocab, struct sampler **ret_sampler,
+                 struct err *err);
 void sampler_close(struct sampler *sampler);
 /* A token of the prompt or the answer, for the penalties. */
 void sampler_accept(struct sampler *sampler, int32_t token);
-/* Choose a token; logits are not changed. */
+/* Choose a token; logits are not changed. Returns -1 when there is none to choose: a logit is NaN or +infinity (the
+ * computation behind it failed), or every token is banned. */
 int32_t sampler_draw(struct sampler *sampler, const float *logits /* [n_vocab] f32 */);
 
-/* Log-probabilities by log-softmax of the raw logits: of `token`, and of the n best (best first). */
+/* Log-probabilities by log-softmax of the raw logits (logprob.c): of `token`, and of the n best (best first, ties by
+ * the lower id). A logit that is NaN counts as -infinity; where there are fewer than n tokens, the rest is token -1
+ * with -infinity. */
 struct token_logprob {
     int32_t token;
     float logprob;
