@@ -2,8 +2,8 @@
  *
  * policy.h: which expert leaves when another needs its slot.
  *
- * A policy sees every use of an expert and, when asked, names the slot of one class that it would give up first. It knows
- * nothing of pins and reads: the caller says which slots may go. Slots and keys are small integers:
+ * A policy sees every use of an expert and, when asked, names the slot of one class that it would give up first. It
+ * knows nothing of pins and reads: the caller says which slots may go. Slots and keys are small integers:
  * key = index of the layer in the layout * n_experts + expert.
  *
  * Threads: the engine thread only. Allocates in open only.

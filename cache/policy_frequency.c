@@ -16,5 +16,9 @@ static float least_per_age(const struct scored *s, const struct past *past, uint
 }
 
 const struct scored_kind policy_lfu = { .name = "lfu", .rate = { 1, 1 }, .score = fewest_uses };
-const struct scored_kind policy_aged = { .name = "aged", .rate = { 0.9f, 1 }, .once_per_pass = true, .score = fewest_uses };
-const struct scored_kind policy_lfru = { .name = "lfru", .rate = { 0.98f, 1 }, .once_per_pass = true, .score = least_per_age };
+const struct scored_kind policy_aged = {
+    .name = "aged", .rate = { 0.9f, 1 }, .once_per_pass = true, .score = fewest_uses
+};
+const struct scored_kind policy_lfru = {
+    .name = "lfru", .rate = { 0.98f, 1 }, .once_per_pass = true, .score = least_per_age
+};

@@ -2,8 +2,8 @@
  *
  * policy_scored.h: policies that give up the resident expert with the greatest score.
  *
- * What they share: the clock of the forward pass (it visits the layers in a cycle, so a use in an earlier layer than the
- * last one begins a new token, or a new chunk of a prompt), faded sums of past uses per expert, and the search for
+ * What they share: the clock of the forward pass (it visits the layers in a cycle, so a use in an earlier layer than
+ * the last one begins a new token, or a new chunk of a prompt), faded sums of past uses per expert, and the search for
  * victims. One scan over the slots finds several; they stay good while the forward pass is at the same layer.
  * A policy adds only its score.
  *
