@@ -1,0 +1,25 @@
+# libexpert and the command-line client: they speak HTTP to the daemon like anyone else and include nothing of it.
+include_HEADERS += client/expert.h
+lib_LTLIBRARIES += libexpert.la
+
+# The library's parts by themselves, so that tests can reach what libexpert does not export.
+noinst_LTLIBRARIES += libexpertparts.la
+libexpertparts_la_CPPFLAGS = $(AM_CPPFLAGS) -DEXPERT_VERSION='"$(PACKAGE_VERSION)"' $(CURL_CFLAGS) $(JANSSON_CFLAGS)
+libexpertparts_la_LIBADD = $(CURL_LIBS) $(JANSSON_LIBS) -lm
+libexpertparts_la_SOURCES = \
+	client/answer.c client/answer.h \
+	client/client.c client/client.h \
+	client/endpoint.c client/endpoint.h \
+	client/error.c client/error.h \
+	client/expert.h \
+	client/http.c client/http.h \
+	client/reply.c client/reply.h \
+	client/request.c client/request.h \
+	client/sse.c client/sse.h \
+	client/status.c \
+	client/text.c client/text.h
+
+# -version-info CURRENT:REVISION:AGE: see libtool's manual before changing what expert.h promises.
+libexpert_la_SOURCES =
+libexpert_la_LIBADD = libexpertparts.la
+libexpert_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -export-symbols-regex '^expert_' -no-undefined
