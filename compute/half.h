@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * half.h: 16-bit floats, one at a time and in plain integer arithmetic: IEEE 754 binary16 ("half", GGUF's F16) and
- * bfloat16. Conversions to float are exact; float_to_half rounds to nearest, ties to even, as the F16C instruction does.
+ * bfloat16. Conversions to float are exact; float_to_half rounds to nearest, ties to even, as the F16C instruction
+ * does.
  */
 #ifndef EXPERTD_COMPUTE_HALF_H
 #define EXPERTD_COMPUTE_HALF_H

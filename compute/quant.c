@@ -22,14 +22,14 @@
 #define QUANT_TQ2_0 35
 
 static const struct quant_info formats[QUANT_TYPES] = {
-    COMPUTED(F32, 1, 4),       COMPUTED(F16, 1, 2),       COMPUTED(BF16, 1, 2),      COMPUTED(Q4_0, 32, 18),
-    COMPUTED(Q4_1, 32, 20),    COMPUTED(Q5_0, 32, 22),    COMPUTED(Q5_1, 32, 24),    COMPUTED(Q8_0, 32, 34),
-    COMPUTED(Q2_K, 256, 84),   COMPUTED(Q3_K, 256, 110),  COMPUTED(Q4_K, 256, 144),  COMPUTED(Q5_K, 256, 176),
-    COMPUTED(Q6_K, 256, 210),  COMPUTED(IQ4_NL, 32, 18),  COMPUTED(IQ4_XS, 256, 136), COMPUTED(MXFP4, 32, 17),
-    KNOWN(IQ2_XXS, 256, 66),   KNOWN(IQ2_XS, 256, 74),    KNOWN(IQ2_S, 256, 82),     KNOWN(IQ3_XXS, 256, 98),
-    KNOWN(IQ3_S, 256, 110),    KNOWN(IQ1_S, 256, 50),     KNOWN(IQ1_M, 256, 56),     KNOWN(Q8_1, 32, 40),
-    KNOWN(Q8_K, 256, 292),     KNOWN(I8, 1, 1),           KNOWN(I16, 1, 2),          KNOWN(I32, 1, 4),
-    KNOWN(I64, 1, 8),          KNOWN(F64, 1, 8),          KNOWN(TQ1_0, 256, 54),     KNOWN(TQ2_0, 256, 66),
+    COMPUTED(F32, 1, 4),      COMPUTED(F16, 1, 2),      COMPUTED(BF16, 1, 2),       COMPUTED(Q4_0, 32, 18),
+    COMPUTED(Q4_1, 32, 20),   COMPUTED(Q5_0, 32, 22),   COMPUTED(Q5_1, 32, 24),     COMPUTED(Q8_0, 32, 34),
+    COMPUTED(Q2_K, 256, 84),  COMPUTED(Q3_K, 256, 110), COMPUTED(Q4_K, 256, 144),   COMPUTED(Q5_K, 256, 176),
+    COMPUTED(Q6_K, 256, 210), COMPUTED(IQ4_NL, 32, 18), COMPUTED(IQ4_XS, 256, 136), COMPUTED(MXFP4, 32, 17),
+    KNOWN(IQ2_XXS, 256, 66),  KNOWN(IQ2_XS, 256, 74),   KNOWN(IQ2_S, 256, 82),      KNOWN(IQ3_XXS, 256, 98),
+    KNOWN(IQ3_S, 256, 110),   KNOWN(IQ1_S, 256, 50),    KNOWN(IQ1_M, 256, 56),      KNOWN(Q8_1, 32, 40),
+    KNOWN(Q8_K, 256, 292),    KNOWN(I8, 1, 1),          KNOWN(I16, 1, 2),           KNOWN(I32, 1, 4),
+    KNOWN(I64, 1, 8),         KNOWN(F64, 1, 8),         KNOWN(TQ1_0, 256, 54),      KNOWN(TQ2_0, 256, 66),
 };
 
 const struct quant_info *quant_info(uint32_t type)

@@ -82,7 +82,8 @@ static void unpack_q6_k(const uint8_t *p, struct quant_super *s)
     s->d = half_to_float(half_load(p + 208));
 }
 
-/* Eight six-bit scales: two high bits each in 16 bits, four low bits each in four bytes; then 8 times 16 bytes of nibbles. */
+/* Eight six-bit scales: two high bits each in 16 bits, four low bits each in four bytes; then 8 times 16 bytes of
+ * nibbles. */
 static void unpack_iq4_xs(const uint8_t *p, struct quant_super *s)
 {
     uint16_t high = half_load(p + 2);

@@ -3,8 +3,8 @@
  * quant_unpack.h: block formats taken apart into small integers and scales, which is how kernels multiply them.
  *
  * There are two families. Small blocks hold 32 weights under one scale: w = d * q + m. Super-blocks hold 256 weights in
- * 16 groups of 16: w = d * scale[g] * (q - offset) - dmin * min[g]. All integers are exact; d, m and dmin are the file's
- * numbers converted to f32.
+ * 16 groups of 16: w = d * scale[g] * (q - offset) - dmin * min[g]. All integers are exact; d, m and dmin are the
+ * file's numbers converted to f32.
  *
  * Internal to compute/. Thread-safe; allocates nothing.
  */

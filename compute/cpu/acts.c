@@ -30,7 +30,8 @@ int cpu_acts_open(struct device *device, uint32_t max_rows, uint32_t max_cols, s
     int r = mem_map(bytes, MEM_HUGE | MEM_POPULATE, &arena, NULL);
 
     if (r < 0)
-        return err_set(&device->err, r, "no memory for %u rows of %u activations (%zu bytes)", max_rows, max_cols, bytes);
+        return err_set(&device->err, r, "no memory for %u rows of %u activations (%zu bytes)", max_rows, max_cols,
+                       bytes);
     acts = arena;
     acts->max_rows = max_rows;
     acts->max_cols = max_cols;
@@ -52,8 +53,8 @@ void cpu_acts_close(struct device *device, struct acts *acts)
 int cpu_acts_set(struct device *device, struct acts *acts, const float *x, uint32_t n_rows, uint32_t n_cols)
 {
     if (n_rows > acts->max_rows || n_cols > acts->max_cols)
-        return err_set(&device->err, -EINVAL, "%u rows of %u activations, where at most %u of %u were announced", n_rows,
-                       n_cols, acts->max_rows, acts->max_cols);
+        return err_set(&device->err, -EINVAL, "%u rows of %u activations, where at most %u of %u were announced",
+                       n_rows, n_cols, acts->max_rows, acts->max_cols);
     acts->x = x;
     acts->n_rows = n_rows;
     acts->n_cols = n_cols;

@@ -17,8 +17,8 @@ enum { UNIT_QUERIES = 32 };
 struct attention_job {
     struct cpu_device *cpu;
     const struct attention *a;
-    uint32_t group;       /* query heads per KV head */
-    uint32_t unit_heads;  /* of the group, in one unit */
+    uint32_t group;      /* query heads per KV head */
+    uint32_t unit_heads; /* of the group, in one unit */
     uint32_t unit_tokens;
     uint32_t n_head_units, n_token_units; /* head units of all KV heads */
 };

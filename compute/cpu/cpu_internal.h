@@ -2,8 +2,8 @@
  *
  * cpu_internal.h: what the files of the CPU device share. See compute/cpu_device.h for the device itself.
  *
- * Work is cut into units that threads take from a counter. A unit's result does not depend on who takes it, so the order
- * may vary and no bit with it.
+ * Work is cut into units that threads take from a counter. A unit's result does not depend on who takes it, so the
+ * order may vary and no bit with it.
  */
 #ifndef EXPERTD_COMPUTE_CPU_INTERNAL_H
 #define EXPERTD_COMPUTE_CPU_INTERNAL_H
@@ -33,8 +33,8 @@ struct acts {
 /* A part of an expert call that fits into the hidden scratch. */
 struct expert_part {
     const struct expert_call *call;
-    uint32_t row0, n_rows; /* of the call */
-    uint32_t hidden0;      /* its first row in the scratch */
+    uint32_t row0, n_rows;         /* of the call */
+    uint32_t hidden0;              /* its first row in the scratch */
     uint32_t ff_unit0, down_unit0; /* its first units of work */
 };
 
@@ -49,13 +49,13 @@ struct cpu_device {
     _Atomic uint32_t next_unit[CPU_PHASES] __attribute__((aligned(64)));
 
     /* Scratch of `experts`: hidden rows as f32 and prepared, weight rows of max_ff per thread. */
-    float *hidden;        /* [max_expert_rows, max_ff] */
-    char *hidden_acts;    /* [max_expert_rows] of hidden_stride bytes */
+    float *hidden;     /* [max_expert_rows, max_ff] */
+    char *hidden_acts; /* [max_expert_rows] of hidden_stride bytes */
     size_t hidden_stride;
-    char *unpacked;       /* [n_threads] of unpacked_bytes */
+    char *unpacked; /* [n_threads] of unpacked_bytes */
     size_t unpacked_bytes;
     struct expert_part *parts; /* [max_expert_rows] */
-    void *arena;          /* all of the above */
+    void *arena;               /* all of the above */
     size_t arena_bytes;
 };
 

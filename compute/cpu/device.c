@@ -77,7 +77,8 @@ static size_t scratch_lay(struct cpu_device *cpu, char *base, uint32_t n_threads
     size_t at = 0;
 
     cpu->hidden_stride = small_pad(max_of_flavours(act_row_bytes, o->max_ff));
-    cpu->unpacked_bytes = small_pad(weight_row_bytes(ACT_F32, o->max_ff) + max_of_flavours(weight_row_bytes, o->max_ff));
+    cpu->unpacked_bytes =
+        small_pad(weight_row_bytes(ACT_F32, o->max_ff) + max_of_flavours(weight_row_bytes, o->max_ff));
     cpu->hidden = (float *)(base + at);
     at += small_pad((size_t)o->max_expert_rows * o->max_ff * sizeof(float));
     cpu->hidden_acts = base + at;

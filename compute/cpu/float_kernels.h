@@ -117,8 +117,8 @@ static void unpack_float(enum quant_type type, const void *src, size_t n, void *
         vec_store_some(dst + i, load_some_weights(type, src, i, n - i), n - i);
 }
 
-/* x [n], n <= 256 and a multiple of 16, to 8 bits; returns the scale. An infinity or NaN makes the scale NaN, so that it
- * is seen in every product. */
+/* x [n], n <= 256 and a multiple of 16, to 8 bits; returns the scale. An infinity or NaN makes the scale NaN, so that
+ * it is seen in every product. */
 VEC_INLINE float act_quantise(const float *x, size_t n, int8_t *q)
 {
     const float magic = 0x1.8p23f;
@@ -272,7 +272,8 @@ VEC_INLINE vec_f32 load_some_kv(enum kv_type type, const void *p, size_t i, size
 }
 
 /* Scores of one query against n keys, the rest of the block at minus infinity; returns the greatest. */
-VEC_INLINE float attend_scores(const struct attend_block *b, enum kv_type type, const float *q, uint32_t n, float *scores)
+VEC_INLINE float attend_scores(const struct attend_block *b, enum kv_type type, const float *q, uint32_t n,
+                               float *scores)
 {
     const char *k = b->k;
     size_t stride = b->kv_stride * (type == KV_F16 ? 2 : 4);

@@ -8,14 +8,14 @@
  * A product of a weight row and an activation row depends on how the weights are stored (the flavour):
  * - ACT_F32: weights F32, F16, BF16; activations as they are. Sixteen f32 lanes, lane i % 16 takes product i;
  *   multiplication and addition each rounded; lanes added as in vec_sum.
- * - ACT_SMALL: blocks of 32 weights; activations 8-bit in blocks of 32 with an f32 scale. In block b, the integer sums of
- *   the eight runs of four weights go, converted to f32 and times (d_w * d_a), to lanes 8 * (b % 2) + run.
- *   Lanes are added as above; then the minima: (m_w * d_a) * sum_a, into two sums for even and odd blocks.
+ * - ACT_SMALL: blocks of 32 weights; activations 8-bit in blocks of 32 with an f32 scale. In block b, the integer sums
+ * of the eight runs of four weights go, converted to f32 and times (d_w * d_a), to lanes 8 * (b % 2) + run. Lanes are
+ * added as above; then the minima: (m_w * d_a) * sum_a, into two sums for even and odd blocks.
  * - ACT_SUPER: blocks of 256 weights in groups of 16; activations 8-bit in blocks of 256 with an f32 scale and the sums
- *   of each 16. Lane l = 0..7 of a block is the integer sum of scale * q * a over the weights i with i / 4 % 8 = l, less
- *   offset * (scale[2l] * sum[2l] + scale[2l+1] * sum[2l+1]); as f32 times (d_w * d_a) it is added to
- *   lane l; then (dmin_w * d_a) * (min[2l] * sum[2l] + min[2l+1] * sum[2l+1]) is subtracted from it.
- * Integer sums are exact, so the order is fixed wherever rounding happens.
+ *   of each 16. Lane l = 0..7 of a block is the integer sum of scale * q * a over the weights i with i / 4 % 8 = l,
+ * less offset * (scale[2l] * sum[2l] + scale[2l+1] * sum[2l+1]); as f32 times (d_w * d_a) it is added to lane l; then
+ * (dmin_w * d_a) * (min[2l] * sum[2l] + min[2l+1] * sum[2l+1]) is subtracted from it. Integer sums are exact, so the
+ * order is fixed wherever rounding happens.
  *
  * Units: columns are weights. Thread-safe; kernels allocate nothing and keep no state.
  */
@@ -28,8 +28,8 @@
 
 enum act_flavour { ACT_F32, ACT_SMALL, ACT_SUPER, ACT_FLAVOURS };
 
-/* Rows of ACT_SMALL, weights and activations alike: q int8 [n], padded to 64 bytes; d f32 [n / 32], padded likewise; then
- * for weights m f32 [n / 32], for activations the sums of q, int32 [n / 32], padded likewise. */
+/* Rows of ACT_SMALL, weights and activations alike: q int8 [n], padded to 64 bytes; d f32 [n / 32], padded likewise;
+ * then for weights m f32 [n / 32], for activations the sums of q, int32 [n / 32], padded likewise. */
 static inline size_t small_pad(size_t bytes)
 {
     return (bytes + 63) & ~(size_t)63;
@@ -65,9 +65,9 @@ size_t weight_row_bytes(enum act_flavour flavour, size_t n); /* unpacked */
 
 /* One step of online softmax attention: n_queries query rows see keys 0 .. n_keys[q]-1 of the block. */
 struct attend_block {
-    const void *k, *v;      /* key 0 of the block */
+    const void *k, *v; /* key 0 of the block */
     enum kv_type kv_type;
-    size_t kv_stride;       /* elements from one position to the next */
+    size_t kv_stride; /* elements from one position to the next */
     uint32_t head_dim;
     float scale;
     uint32_t n_queries;
@@ -82,7 +82,8 @@ enum { ATTEND_KEYS = 64 };
 struct cpu_kernels {
     enum cpu_level level;
 
-    /* Prepare activations x [n] f32, n a multiple of the flavour's block, at column `col` (likewise) of a row of n_cols. */
+    /* Prepare activations x [n] f32, n a multiple of the flavour's block, at column `col` (likewise) of a row of
+     * n_cols. */
     void (*act_small)(const float *x, size_t n, size_t col, size_t n_cols, void *row);
     void (*act_super)(const float *x, size_t n, size_t col, void *row);
 

@@ -4,9 +4,9 @@
 #include <errno.h>
 
 enum {
-    TILE_TOKENS = 64,   /* activations that stay in the second-level cache while weight rows pass */
-    UNPACK_TOKENS = 4,  /* from here on it pays to take a row apart first */
-    UNIT_ROWS = 32,     /* weight rows that a thread takes at a time */
+    TILE_TOKENS = 64,  /* activations that stay in the second-level cache while weight rows pass */
+    UNPACK_TOKENS = 4, /* from here on it pays to take a row apart first */
+    UNIT_ROWS = 32,    /* weight rows that a thread takes at a time */
 };
 
 /* One token at a time, straight from the packed weights. */
