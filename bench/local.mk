@@ -1,11 +1,14 @@
 # Benchmarks are built on request: make bench-programs
-benches = bench/replay
+benches = bench/replay bench/kernels
 EXTRA_PROGRAMS += $(benches)
 CLEANFILES += $(benches)
 EXTRA_DIST += bench/compare.py
 
 bench_replay_SOURCES = bench/replay.c
 bench_replay_LDADD = libcache.a $(LIBS_BASE)
+
+bench_kernels_SOURCES = bench/kernels.c
+bench_kernels_LDADD = $(LIBS_COMPUTE) -lm
 
 .PHONY: bench-programs
 bench-programs: $(benches)

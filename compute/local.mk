@@ -11,21 +11,33 @@ libcompute_a_SOURCES = \
 	compute/cpu/product.c \
 	compute/cpu/simple.c \
 	compute/cpu/threads.c \
+	compute/cpu/unpack_kernels.h \
 	compute/cpu/vec.h \
 	compute/cpu_device.h \
 	compute/device.h \
 	compute/half.h \
 	compute/pool.c compute/pool.h \
 	compute/quant.c compute/quant.h \
-	compute/quant_small.c compute/quant_super.c compute/quant_unpack.h
+	compute/quant_small.c compute/quant_small.h \
+	compute/quant_super.c compute/quant_super.h \
+	compute/quant_unpack.h
 
-# SIMD levels, each a library with its own flags. They and libcompute.a refer to each other only one way.
+# Kernels are loops that want to be vectors, whatever -O level the user asks for.
+KERNEL_CFLAGS = $(AM_CFLAGS) -ftree-vectorize -fvect-cost-model=dynamic
+libcompute_a_CFLAGS = $(KERNEL_CFLAGS)
+
+# SIMD levels, each a library with its own flags, linked behind libcompute.a, which calls them.
 LIBS_CPU_LEVELS =
 if HOST_X86_64
 noinst_LIBRARIES += libcpu_avx2.a libcpu_avx512.a
+AVX2_CFLAGS = -mavx2 -mfma -mf16c
 libcpu_avx2_a_SOURCES = compute/cpu/kernels_avx2.c
-libcpu_avx2_a_CFLAGS = $(AM_CFLAGS) -mavx2 -mfma -mf16c
-libcpu_avx512_a_SOURCES = compute/cpu/kernels_avx512.c
-libcpu_avx512_a_CFLAGS = $(AM_CFLAGS) -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+libcpu_avx2_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS)
+libcpu_avx512_a_SOURCES = \
+	compute/cpu/avx512.h \
+	compute/cpu/avx512_small.c \
+	compute/cpu/avx512_super.c \
+	compute/cpu/kernels_avx512.c
+libcpu_avx512_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 LIBS_CPU_LEVELS += libcpu_avx2.a libcpu_avx512.a
 endif

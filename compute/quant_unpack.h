@@ -33,7 +33,4 @@ void quant_unpack_super(enum quant_type type, const void *src, size_t n_blocks, 
 extern const int8_t quant_iq4_values[16];
 extern const int8_t quant_mxfp4_values[16];
 
-/* Scale of an MXFP4 block from its exponent byte, halved to go with the doubled values. */
-float quant_mxfp4_scale(uint8_t exponent);
-
 #endif

@@ -6,19 +6,19 @@
 
 enum { SERIAL_ROWS = 4 }; /* fewer rows than this are prepared faster than a pool is woken */
 
-static size_t unpacked_row_bytes(uint32_t max_cols)
+size_t cpu_unpacked_bytes(uint32_t max_cols)
 {
     size_t most = 0;
 
     for (enum act_flavour f = 0; f < ACT_FLAVOURS; f++)
         if (weight_row_bytes(f, max_cols) > most)
             most = weight_row_bytes(f, max_cols);
-    return most;
+    return DOTS_ROWS * small_pad(most);
 }
 
 size_t cpu_acts_bytes(struct device *device, uint32_t max_rows, uint32_t max_cols)
 {
-    return small_pad(sizeof(struct acts)) + unpacked_row_bytes(max_cols) * pool_threads(cpu_device_of(device)->pool) +
+    return small_pad(sizeof(struct acts)) + cpu_unpacked_bytes(max_cols) * pool_threads(cpu_device_of(device)->pool) +
            max_rows * (act_row_bytes(ACT_SMALL, max_cols) + act_row_bytes(ACT_SUPER, max_cols));
 }
 
@@ -39,7 +39,7 @@ int cpu_acts_open(struct device *device, uint32_t max_rows, uint32_t max_cols, s
     acts->prepared[ACT_SMALL] = (char *)arena + small_pad(sizeof(*acts));
     acts->prepared[ACT_SUPER] = acts->prepared[ACT_SMALL] + max_rows * act_row_bytes(ACT_SMALL, max_cols);
     acts->unpacked = acts->prepared[ACT_SUPER] + max_rows * act_row_bytes(ACT_SUPER, max_cols);
-    acts->unpacked_bytes = unpacked_row_bytes(max_cols);
+    acts->unpacked_bytes = cpu_unpacked_bytes(max_cols);
     *ret_acts = acts;
     return 0;
 }

@@ -25,9 +25,9 @@ struct acts {
     const float *x; /* borrowed */
     bool ready[ACT_FLAVOURS];
     char *prepared[ACT_FLAVOURS]; /* owned; NULL for ACT_F32 */
-    char *unpacked;               /* owned; [n_threads] weight rows of max_cols */
-    size_t unpacked_bytes;        /* of one */
-    size_t bytes;                 /* of the whole object */
+    char *unpacked;               /* owned; [n_threads] of unpacked_bytes: DOTS_ROWS weight rows of max_cols */
+    size_t unpacked_bytes;
+    size_t bytes; /* of the whole object */
 };
 
 /* A part of an expert call that fits into the hidden scratch. */
@@ -90,7 +90,7 @@ struct product {
     const float *bias;   /* by weight row; may be NULL */
 };
 
-/* Rows row0 .. row0 + n_rows - 1 of the weight times all tokens; `unpacked` holds one unpacked weight row. */
+/* Rows row0 .. row0 + n_rows - 1 of the weight times all tokens; `unpacked` holds DOTS_ROWS unpacked weight rows. */
 void product_rows(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows, void *unpacked);
 
 /* acts.c */
@@ -100,6 +100,8 @@ size_t cpu_acts_bytes(struct device *device, uint32_t max_rows, uint32_t max_col
 int cpu_acts_set(struct device *device, struct acts *acts, const float *x, uint32_t n_rows, uint32_t n_cols);
 /* Prepare the rows for a format if that has not been done since the last set. */
 struct act_rows cpu_acts_ready(struct cpu_device *cpu, struct acts *acts, enum quant_type type);
+/* DOTS_ROWS unpacked weight rows of up to max_cols columns, of whatever format. */
+size_t cpu_unpacked_bytes(uint32_t max_cols);
 void cpu_act_prepare(const struct cpu_kernels *k, enum act_flavour flavour, const float *x, size_t n, void *row);
 
 /* product.c, experts.c, attention.c, simple.c: operations of struct device_ops */

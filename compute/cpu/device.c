@@ -61,24 +61,16 @@ static const struct device_ops cpu_ops = {
     .close = device_close,
 };
 
-static size_t max_of_flavours(size_t (*bytes)(enum act_flavour flavour, size_t n), size_t n)
-{
-    size_t most = 0;
-
-    for (enum act_flavour f = ACT_SMALL; f < ACT_FLAVOURS; f++)
-        most = bytes(f, n) > most ? bytes(f, n) : most;
-    return most;
-}
-
 /* Lay the scratch out behind `base`; returns its size. With base NULL only the size counts. */
 static size_t scratch_lay(struct cpu_device *cpu, char *base, uint32_t n_threads)
 {
     const struct cpu_device_options *o = &cpu->options;
     size_t at = 0;
 
-    cpu->hidden_stride = small_pad(max_of_flavours(act_row_bytes, o->max_ff));
-    cpu->unpacked_bytes =
-        small_pad(weight_row_bytes(ACT_F32, o->max_ff) + max_of_flavours(weight_row_bytes, o->max_ff));
+    cpu->hidden_stride = small_pad(act_row_bytes(ACT_SMALL, o->max_ff));
+    if (cpu->hidden_stride < act_row_bytes(ACT_SUPER, o->max_ff))
+        cpu->hidden_stride = act_row_bytes(ACT_SUPER, o->max_ff);
+    cpu->unpacked_bytes = cpu_unpacked_bytes(o->max_ff);
     cpu->hidden = (float *)(base + at);
     at += small_pad((size_t)o->max_expert_rows * o->max_ff * sizeof(float));
     cpu->hidden_acts = base + at;

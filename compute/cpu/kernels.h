@@ -79,6 +79,8 @@ struct attend_block {
 
 enum { ATTEND_KEYS = 64 };
 
+enum { DOTS_ROWS = 4 }; /* weight rows that `dots` multiplies together */
+
 struct cpu_kernels {
     enum cpu_level level;
 
@@ -87,17 +89,17 @@ struct cpu_kernels {
     void (*act_small)(const float *x, size_t n, size_t col, size_t n_cols, void *row);
     void (*act_super)(const float *x, size_t n, size_t col, void *row);
 
-    /* Take apart a weight row of n columns for `dots` of its flavour. */
+    /* Take apart a weight row of n columns for `dots` of the same format and level. */
     void (*unpack[QUANT_TYPES])(enum quant_type type, const void *src, size_t n, void *row);
-    /* y[t] = unpacked row . acts[t], for each of n_acts prepared rows. */
-    void (*dots[ACT_FLAVOURS])(const void *row, size_t n, const void *const *acts, size_t n_acts, float *y);
+    /* y[t * y_stride + r] = unpacked row r . acts[t]; at most DOTS_ROWS rows, row_bytes apart. */
+    void (*dots[QUANT_TYPES])(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
+                              size_t n_acts, float *y, size_t y_stride);
     /* y[r] = row r of packed weights . act. NULL: unpack and dots do it. */
     void (*rows[QUANT_TYPES])(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y);
 
     void (*rms_norm)(const float *x, const float *w, float eps, size_t n, float *y);
     void (*silu_mul)(const float *gate, const float *up, size_t n, float *y); /* y = silu(gate) * up; y may be either */
     void (*add_scaled)(const float *x, float scale, size_t n, float *y);      /* y += scale * x */
-    void (*softmax)(float *x, size_t n);                                      /* in place */
     void (*to_f16)(const float *x, size_t n, uint16_t *y);
 
     /* Queries of one KV head against the keys and values of one block of positions; see attention.c. */

@@ -3,16 +3,14 @@
  * kernels_c.c: the reference level. See kernels.h for what the products mean.
  */
 #include "compute/cpu/float_kernels.h"
+#include "compute/cpu/unpack_kernels.h"
 
-static void unpack_small(enum quant_type type, const void *src, size_t n, void *row)
+static float lanes_sum(const float lanes[VEC_LANES])
 {
-    quant_unpack_small(type, src, n / QUANT_SMALL, row, (float *)((char *)row + small_d_offset(n)),
-                       (float *)((char *)row + small_m_offset(n)));
-}
+    struct vec v;
 
-static void unpack_super(enum quant_type type, const void *src, size_t n, void *row)
-{
-    quant_unpack_super(type, src, n / QUANT_SUPER, row);
+    memcpy(&v, lanes, sizeof(v));
+    return vec_sum(&v);
 }
 
 static float dot_small(const void *row, size_t n, const void *act)
@@ -22,7 +20,7 @@ static float dot_small(const void *row, size_t n, const void *act)
     const float *m = (const float *)((const char *)row + small_m_offset(n));
     const float *act_d = (const float *)((const char *)act + small_d_offset(n));
     const int32_t *act_sum = (const int32_t *)((const char *)act + small_m_offset(n));
-    vec_f32 lanes = { 0 };
+    float lanes[VEC_LANES] = { 0 };
     float mins[2] = { 0, 0 };
 
     for (size_t b = 0; b < n / QUANT_SMALL; b++) {
@@ -37,12 +35,12 @@ static float dot_small(const void *row, size_t n, const void *act)
         }
         mins[b % 2] += m[b] * act_d[b] * (float)act_sum[b];
     }
-    return vec_sum(lanes) + (mins[0] + mins[1]);
+    return lanes_sum(lanes) + (mins[0] + mins[1]);
 }
 
 static float dot_super(const struct quant_super *w, size_t n_blocks, const struct act_super *a)
 {
-    vec_f32 lanes = { 0 };
+    float lanes[VEC_LANES] = { 0 };
 
     for (size_t b = 0; b < n_blocks; b++, w++, a++) {
         int32_t sums[8] = { 0 };
@@ -62,32 +60,35 @@ static float dot_super(const struct quant_super *w, size_t n_blocks, const struc
             lanes[l] -= w->dmin * a->d * (float)mins;
         }
     }
-    return vec_sum(lanes);
+    return lanes_sum(lanes);
 }
 
-static void dots_small(const void *row, size_t n, const void *const *acts, size_t n_acts, float *y)
+static void dots_small(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
+                       size_t n_acts, float *y, size_t y_stride)
 {
     for (size_t t = 0; t < n_acts; t++)
-        y[t] = dot_small(row, n, acts[t]);
+        for (size_t r = 0; r < n_rows; r++)
+            y[t * y_stride + r] = dot_small((const char *)rows + r * row_bytes, n, acts[t]);
 }
 
-static void dots_super(const void *row, size_t n, const void *const *acts, size_t n_acts, float *y)
+static void dots_super(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
+                       size_t n_acts, float *y, size_t y_stride)
 {
     for (size_t t = 0; t < n_acts; t++)
-        y[t] = dot_super(row, n / QUANT_SUPER, acts[t]);
+        for (size_t r = 0; r < n_rows; r++)
+            y[t * y_stride + r] =
+                dot_super((const struct quant_super *)((const char *)rows + r * row_bytes), n / QUANT_SUPER, acts[t]);
 }
 
 void cpu_kernels_c(struct cpu_kernels *k)
 {
     *k = (struct cpu_kernels){ .level = CPU_C };
     float_kernels_fill(k);
+    unpack_kernels_fill(k);
     for (uint32_t type = 0; type < QUANT_TYPES; type++) {
         const struct quant_info *info = quant_info(type);
 
-        if (info == NULL || !info->computable || info->block_len == 1)
-            continue;
-        k->unpack[type] = info->block_len == QUANT_SMALL ? unpack_small : unpack_super;
+        if (info != NULL && info->computable && info->block_len > 1)
+            k->dots[type] = info->block_len == QUANT_SMALL ? dots_small : dots_super;
     }
-    k->dots[ACT_SMALL] = dots_small;
-    k->dots[ACT_SUPER] = dots_super;
 }

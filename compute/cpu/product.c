@@ -28,18 +28,25 @@ static void product_tile(const struct cpu_kernels *k, const struct product *p, u
                          uint32_t token0, uint32_t n_tokens, void *unpacked)
 {
     size_t bytes = quant_row_bytes(p->w->type, p->w->cols);
-    enum act_flavour flavour = act_flavour_of(p->w->type);
+    size_t unpacked_bytes = small_pad(weight_row_bytes(act_flavour_of(p->w->type), p->w->cols));
     const void *acts[TILE_TOKENS];
-    float sums[TILE_TOKENS];
+    float sums[TILE_TOKENS * DOTS_ROWS];
 
     for (uint32_t t = 0; t < n_tokens; t++)
         acts[t] = p->acts.base + (p->src != NULL ? p->src[token0 + t] : token0 + t) * p->acts.stride;
-    for (uint32_t r = 0; r < n_rows; r++) {
-        k->unpack[p->w->type](p->w->type, (const char *)p->w->data + (row0 + r) * bytes, p->w->cols, unpacked);
-        k->dots[flavour](unpacked, p->w->cols, acts, n_tokens, sums);
-        for (uint32_t t = 0; t < n_tokens; t++)
-            p->y[(p->dst != NULL ? p->dst[token0 + t] : token0 + t) * p->y_stride + r] =
-                p->bias != NULL ? sums[t] + p->bias[row0 + r] : sums[t];
+    for (uint32_t r = 0; r < n_rows; r += DOTS_ROWS) {
+        uint32_t n = n_rows - r < DOTS_ROWS ? n_rows - r : DOTS_ROWS;
+
+        for (uint32_t i = 0; i < n; i++)
+            k->unpack[p->w->type](p->w->type, (const char *)p->w->data + (row0 + r + i) * bytes, p->w->cols,
+                                  (char *)unpacked + i * unpacked_bytes);
+        k->dots[p->w->type](unpacked, unpacked_bytes, n, p->w->cols, acts, n_tokens, sums, DOTS_ROWS);
+        for (uint32_t t = 0; t < n_tokens; t++) {
+            float *y = p->y + (p->dst != NULL ? p->dst[token0 + t] : token0 + t) * p->y_stride + r;
+
+            for (uint32_t i = 0; i < n; i++)
+                y[i] = p->bias != NULL ? sums[t * DOTS_ROWS + i] + p->bias[row0 + r + i] : sums[t * DOTS_ROWS + i];
+        }
     }
 }
 

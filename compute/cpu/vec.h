@@ -1,133 +1,160 @@
 /* SPDX-License-Identifier: MIT
  *
- * vec.h: vectors of sixteen lanes, in the compiler's own vector types.
+ * vec.h: f32 vectors as wide as the level's registers ("parts"), and sixteen lanes made of them.
  *
- * The same source gives the same bits at every level: sixteen lanes are four registers of baseline x86-64 or NEON, two
- * of AVX2, one of AVX-512, and no multiplication is fused with an addition. Functions are inlined into files that are
- * compiled once per level; nothing here has linkage.
+ * The same source gives the same bits at every level: what is computed element by element does not depend on the
+ * width, sums over a row go to sixteen lanes whatever the width, and no multiplication is fused with an addition.
+ * Functions are inlined into files that are compiled once per level; nothing here has linkage.
  */
 #ifndef EXPERTD_COMPUTE_CPU_VEC_H
 #define EXPERTD_COMPUTE_CPU_VEC_H
+
+#include "compute/half.h"
 
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#pragma GCC diagnostic ignored "-Wpsabi" /* these vectors never cross a call */
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
 
 #define VEC_INLINE static inline __attribute__((always_inline))
 
-enum { VEC_LANES = 16 };
+#if defined(__AVX512F__)
+#define PART_LANES 16
+#elif defined(__AVX2__)
+#define PART_LANES 8
+#else
+#define PART_LANES 4
+#endif
 
-typedef float vec_f32 __attribute__((vector_size(64)));
-typedef int32_t vec_i32 __attribute__((vector_size(64)));
-typedef uint32_t vec_u32 __attribute__((vector_size(64)));
-typedef uint16_t vec_u16 __attribute__((vector_size(32)));
-typedef int8_t vec_i8 __attribute__((vector_size(16)));
-typedef double vec_f64 __attribute__((vector_size(64))); /* eight lanes */
-typedef float vec_half_f32 __attribute__((vector_size(32)));
+enum { VEC_LANES = 16, VEC_PARTS = VEC_LANES / PART_LANES };
 
-VEC_INLINE vec_f32 vec_splat(float x)
+typedef float part_f32 __attribute__((vector_size(PART_LANES * 4)));
+typedef int32_t part_i32 __attribute__((vector_size(PART_LANES * 4)));
+typedef uint32_t part_u32 __attribute__((vector_size(PART_LANES * 4)));
+typedef uint16_t part_u16 __attribute__((vector_size(PART_LANES * 2)));
+typedef int8_t part_i8 __attribute__((vector_size(PART_LANES)));
+typedef double part_f64 __attribute__((vector_size(PART_LANES * 4))); /* half as many lanes */
+typedef float part_half_f32 __attribute__((vector_size(PART_LANES * 2)));
+
+struct vec {
+    part_f32 part[VEC_PARTS];
+};
+
+/* Do something with each part p of a vec, without a loop that the compiler might keep. */
+#if PART_LANES == 16
+#define EACH_PART(p, ...) \
+    do {                  \
+        enum { p = 0 };   \
+        __VA_ARGS__;      \
+    } while (0)
+#else
+#define EACH_PART(p, ...)                                       \
+    _Pragma("GCC unroll 4") for (int p = 0; p < VEC_PARTS; p++) \
+    {                                                           \
+        __VA_ARGS__;                                            \
+    }
+#endif
+
+VEC_INLINE part_f32 part_splat(float x)
 {
-    return (vec_f32){ x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x };
+    return x - (part_f32){ 0 };
 }
 
-VEC_INLINE vec_f32 vec_load(const float *p)
+VEC_INLINE part_f32 part_load(const float *p)
 {
-    vec_f32 v;
+    part_f32 v;
 
     memcpy(&v, p, sizeof(v));
     return v;
 }
 
-/* The first n lanes, the others 0. */
-VEC_INLINE vec_f32 vec_load_some(const float *p, size_t n)
+VEC_INLINE void part_store(float *p, part_f32 v)
 {
-    vec_f32 v = { 0 };
+    memcpy(p, &v, sizeof(v));
+}
+
+/* The first n lanes, the others 0. */
+VEC_INLINE part_f32 part_load_some(const float *p, size_t n)
+{
+    part_f32 v = { 0 };
 
     memcpy(&v, p, n * sizeof(float));
     return v;
 }
 
-VEC_INLINE void vec_store(float *p, vec_f32 v)
-{
-    memcpy(p, &v, sizeof(v));
-}
-
-VEC_INLINE void vec_store_some(float *p, vec_f32 v, size_t n)
+VEC_INLINE void part_store_some(float *p, part_f32 v, size_t n)
 {
     memcpy(p, &v, n * sizeof(float));
 }
 
 /* mask lanes are all ones or all zeros */
-VEC_INLINE vec_f32 vec_select(vec_i32 mask, vec_f32 yes, vec_f32 no)
+VEC_INLINE part_f32 part_select(part_i32 mask, part_f32 yes, part_f32 no)
 {
-    return (vec_f32)((mask & (vec_i32)yes) | (~mask & (vec_i32)no));
+    return (part_f32)((mask & (part_i32)yes) | (~mask & (part_i32)no));
 }
 
-VEC_INLINE vec_f32 vec_max(vec_f32 a, vec_f32 b)
+VEC_INLINE part_f32 part_from_bf16(const uint16_t *p)
 {
-    return vec_select(a > b, a, b);
-}
-
-/* The one order in which lanes are added: halves, quarters, pairs. */
-VEC_INLINE float vec_sum(vec_f32 v)
-{
-    float s[8];
-
-    for (int i = 0; i < 8; i++)
-        s[i] = v[i] + v[i + 8];
-    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-}
-
-VEC_INLINE vec_f32 vec_from_bf16(const uint16_t *p)
-{
-    vec_u16 h;
-
-    memcpy(&h, p, sizeof(h));
-    return (vec_f32)(__builtin_convertvector(h, vec_u32) << 16);
-}
-
-#if defined(__F16C__)
-#include <immintrin.h>
-VEC_INLINE vec_f32 vec_from_f16(const uint16_t *p)
-{
-    __m256 low = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
-    __m256 high = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8)));
-    vec_f32 v;
-
-    memcpy(&v, &low, sizeof(low));
-    memcpy((char *)&v + sizeof(low), &high, sizeof(high));
-    return v;
-}
+#if defined(__AVX512F__)
+    return (part_f32)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16);
+#elif defined(__AVX2__)
+    return (part_f32)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16);
 #else
-VEC_INLINE vec_f32 vec_from_f16(const uint16_t *p)
-{
-    vec_u16 h;
-    vec_u32 bits, magnitude, special;
-    vec_f32 scaled;
+    part_u16 h;
 
     memcpy(&h, p, sizeof(h));
-    bits = __builtin_convertvector(h, vec_u32);
-    magnitude = (bits & 0x7fff) << 13;
-    special = (vec_u32)(magnitude >= 0x0f800000); /* infinity, NaN */
-    scaled = (vec_f32)magnitude * 0x1p112f;
-    return (vec_f32)((bits & 0x8000) << 16 | (special & (magnitude | 0x7f800000)) | (~special & (vec_u32)scaled));
-}
+    return (part_f32)(__builtin_convertvector(h, part_u32) << 16);
 #endif
+}
+
+VEC_INLINE part_f32 part_from_f16(const uint16_t *p)
+{
+#if defined(__AVX512F__)
+    return (part_f32)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+#elif defined(__F16C__)
+    return (part_f32)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+#else
+    part_u16 h;
+    part_u32 bits, magnitude, special;
+    part_f32 scaled;
+
+    memcpy(&h, p, sizeof(h));
+    bits = __builtin_convertvector(h, part_u32);
+    magnitude = (bits & 0x7fff) << 13;
+    special = (part_u32)(magnitude >= 0x0f800000); /* infinity, NaN */
+    scaled = (part_f32)magnitude * 0x1p112f;
+    return (part_f32)((bits & 0x8000) << 16 | (special & (magnitude | 0x7f800000)) | (~special & (part_u32)scaled));
+#endif
+}
+
+/* To half precision, nearest even. */
+VEC_INLINE void part_to_f16(uint16_t *p, part_f32 v)
+{
+#if defined(__AVX512F__)
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__F16C__)
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+#else
+    for (int l = 0; l < PART_LANES; l++)
+        p[l] = float_to_half(v[l]);
+#endif
+}
 
 /* e^x to about one unit in the last place; 0 below -104, infinity above 88.73, NaN for NaN.
  * Source of the method and coefficients: Cephes, expf. */
-VEC_INLINE vec_f32 vec_exp(vec_f32 x)
+VEC_INLINE part_f32 part_exp(part_f32 x)
 {
     const float magic = 0x1.8p23f; /* adding it rounds to a whole number, in the low bits */
-    vec_f32 n, r, p;
-    vec_i32 whole, half;
+    part_f32 n, r, p;
+    part_i32 whole, half;
 
-    x = vec_select(x < -104.0f, vec_splat(-104.0f), x);
-    x = vec_select(x > 89.0f, vec_splat(89.0f), x);
+    x = part_select(x < -104.0f, part_splat(-104.0f), x);
+    x = part_select(x > 89.0f, part_splat(89.0f), x);
     n = x * 1.44269504f + magic;
-    whole = (vec_i32)n - 0x4b400000;
+    whole = (part_i32)n - 0x4b400000;
     n = n - magic;
     r = x - n * 0.693359375f;
     r = r - n * -2.12194440e-4f;
@@ -138,8 +165,19 @@ VEC_INLINE vec_f32 vec_exp(vec_f32 x)
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
     half = whole >> 1; /* in two steps, so that subnormal results come out rounded */
-    p = p * (vec_f32)((half + 127) << 23);
-    return p * (vec_f32)((whole - half + 127) << 23);
+    p = p * (part_f32)((half + 127) << 23);
+    return p * (part_f32)((whole - half + 127) << 23);
+}
+
+/* The one order in which lanes are added: halves, quarters, pairs. */
+VEC_INLINE float vec_sum(const struct vec *v)
+{
+    typedef float f32x4 __attribute__((vector_size(16)));
+    f32x4 quarter[4], sum;
+
+    memcpy(quarter, v, sizeof(quarter));
+    sum = (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
 #endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * kernels.c: how fast the CPU device multiplies, per level and format.
+ *
+ * Decode is one activation row against a matrix much larger than the caches, in GB of weights per second and as a share
+ * of a plain read of the same buffer by the same number of threads, taken just before. Prefill is many rows against a
+ * matrix, in GFLOP/s (two per weight and row). Each figure is the best of several rounds.
+ *
+ * bench/kernels [--threads N] [--level NAME] [--type NAME] [--mib SIZE] [--rows N]
+ */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "compute/cpu_device.h"
+#include "compute/pool.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { COLS = 2048, PREFILL_WEIGHT_ROWS = 1024, ROUNDS = 5 };
+
+struct bench {
+    uint32_t n_threads, n_rows;
+    size_t mib;
+    int level; /* -1: all */
+    const char *type;
+    unsigned char *weights;
+    float *x, *y;
+    double read_gb_s;
+};
+
+struct reader {
+    const unsigned char *data;
+    size_t bytes;
+    uint32_t n_threads;
+    uint64_t sums[256];
+};
+
+static void read_on_thread(void *arg, uint32_t thread)
+{
+    struct reader *r = arg;
+    size_t n = r->bytes / sizeof(uint64_t) / r->n_threads;
+    const uint64_t *p = (const uint64_t *)r->data + n * thread;
+    uint64_t sums[8] = { 0 };
+
+    for (size_t i = 0; i + 8 <= n; i += 8)
+        for (int l = 0; l < 8; l++)
+            sums[l] += p[i + (size_t)l];
+    r->sums[thread] = sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
+}
+
+static double read_gb_s(const struct bench *b, size_t bytes)
+{
+    struct reader r = { b->weights, bytes, b->n_threads, { 0 } };
+    struct pool *pool;
+    uint64_t best = UINT64_MAX;
+
+    if (pool_open(b->n_threads, &pool, NULL) < 0)
+        return 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        uint64_t start = clock_ns();
+
+        pool_run(pool, read_on_thread, &r);
+        best = clock_ns() - start < best ? clock_ns() - start : best;
+    }
+    pool_close(pool);
+    return (double)bytes / (double)best;
+}
+
+/* Random bytes with no scale beyond reason: every 16-bit pattern here is a finite half. */
+static void fill(unsigned char *p, size_t bytes)
+{
+    uint64_t state = 1;
+
+    for (size_t i = 0; i + 8 <= bytes; i += 8) {
+        uint64_t bits;
+
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        bits = (state ^ state >> 29) & 0x3b3b3b3b3b3b3b3bu;
+        memcpy(p + i, &bits, sizeof(bits));
+    }
+}
+
+static double best_ns(struct device *device, struct acts *acts, const float *x, uint32_t n_rows,
+                      const struct linear *lin)
+{
+    uint64_t best = UINT64_MAX;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        uint64_t start = clock_ns();
+
+        device->ops->acts_set(device, acts, x, n_rows, COLS);
+        device->ops->linear(device, acts, lin, 1);
+        best = clock_ns() - start < best ? clock_ns() - start : best;
+    }
+    return (double)best;
+}
+
+static void bench_type(const struct bench *b, struct device *device, struct acts *acts, uint32_t type)
+{
+    size_t row_bytes = quant_row_bytes(type, COLS), bytes = b->mib << 20;
+    struct linear decode = { .w = { b->weights, type, (uint32_t)(bytes / row_bytes), COLS }, .y = b->y };
+    struct linear prefill = { .w = { b->weights, type, PREFILL_WEIGHT_ROWS, COLS }, .y = b->y };
+    double read = read_gb_s(b, bytes);
+    double decode_gb_s = (double)decode.w.rows * (double)row_bytes / best_ns(device, acts, b->x, 1, &decode);
+    double gflop_s = 2.0 * PREFILL_WEIGHT_ROWS * COLS * b->n_rows / best_ns(device, acts, b->x, b->n_rows, &prefill);
+
+    printf("%-12s %-8s decode %6.2f GB/s = %4.0f %% of a read at %6.2f   prefill %7.1f GFLOP/s\n", device->name,
+           quant_info(type)->name, decode_gb_s, 100 * decode_gb_s / read, read, gflop_s);
+    fflush(stdout);
+}
+
+static int bench_level(const struct bench *b, enum cpu_level level)
+{
+    struct cpu_device_options options = {
+        .n_threads = b->n_threads,
+        .max_level = level,
+        .max_rows = b->n_rows,
+        .max_ff = COLS,
+        .max_expert_rows = 1,
+    };
+    struct device *device;
+    struct acts *acts;
+    struct err err;
+
+    if (cpu_device_open(&options, &device, &err) < 0 || device->ops->acts_open(device, b->n_rows, COLS, &acts) < 0) {
+        fprintf(stderr, "bench: cannot open the CPU device\n");
+        return 1;
+    }
+    for (uint32_t type = 0; type < QUANT_TYPES; type++) {
+        const struct quant_info *info = quant_info(type);
+
+        if (info != NULL && info->computable && (b->type == NULL || strcasecmp(b->type, info->name) == 0))
+            bench_type(b, device, acts, type);
+    }
+    device->ops->acts_close(device, acts);
+    device->ops->close(device);
+    return 0;
+}
+
+static int parse(struct bench *b, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        { "threads", required_argument, NULL, 't' }, { "level", required_argument, NULL, 'l' },
+        { "type", required_argument, NULL, 'f' },    { "mib", required_argument, NULL, 'm' },
+        { "rows", required_argument, NULL, 'r' },    { NULL, 0, NULL, 0 },
+    };
+    enum cpu_level level;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1)
+        switch (c) {
+        case 't':
+            b->n_threads = (uint32_t)atoi(optarg);
+            break;
+        case 'l':
+            if (cpu_level_parse(optarg, &level, NULL) < 0)
+                return -1;
+            b->level = (int)level;
+            break;
+        case 'f':
+            b->type = optarg;
+            break;
+        case 'm':
+            b->mib = (size_t)atoi(optarg);
+            break;
+        case 'r':
+            b->n_rows = (uint32_t)atoi(optarg);
+            break;
+        default:
+            return -1;
+        }
+    return b->n_threads > 0 && b->n_threads <= 256 && b->n_rows > 0 && b->mib >= 16 ? 0 : -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = { .n_threads = cpu_threads_detect(), .n_rows = 256, .mib = 256, .level = -1 };
+    void *weights, *x, *y;
+
+    if (parse(&b, argc, argv) < 0) {
+        fprintf(stderr, "usage: kernels [--threads N] [--level c|avx2|avx512] [--type NAME] [--mib SIZE] [--rows N]\n");
+        return 2;
+    }
+    if (mem_map(b.mib << 20, MEM_HUGE | MEM_POPULATE, &weights, NULL) < 0 ||
+        mem_map((size_t)b.n_rows * COLS * sizeof(float), MEM_POPULATE, &x, NULL) < 0 ||
+        mem_map(((b.mib << 20) / 512 + (size_t)b.n_rows * PREFILL_WEIGHT_ROWS) * sizeof(float), MEM_POPULATE, &y,
+                NULL) < 0) {
+        fprintf(stderr, "bench: no memory for %zu MiB of weights\n", b.mib);
+        return 1;
+    }
+    b.weights = weights;
+    b.x = x;
+    b.y = y;
+    fill(b.weights, b.mib << 20);
+    for (size_t i = 0; i < (size_t)b.n_rows * COLS; i++)
+        b.x[i] = (float)(i * 2654435761u % 2048) / 1024 - 1;
+    for (int level = 0; level <= (int)cpu_level_detect(); level++)
+        if ((b.level < 0 || b.level == level) && bench_level(&b, level) != 0)
+            return 1;
+    return 0;
+}
