@@ -28,6 +28,12 @@ static uint32_t unit_rows(uint32_t rows, uint32_t row0)
     return rows - row0 < UNIT_ROWS ? rows - row0 : UNIT_ROWS;
 }
 
+/* Rows are max_ff apart: experts of one call may differ in width (a shared one among the chosen). */
+static float *hidden_row(const struct cpu_device *cpu, size_t row)
+{
+    return cpu->hidden + row * cpu->options.max_ff;
+}
+
 /* hidden[row][ff0 ..] = silu(gate x) * up x for all rows of a part. */
 static void hidden_unit(const struct experts_job *job, const struct expert_part *part, uint32_t ff0, void *unpacked)
 {
@@ -53,7 +59,7 @@ static void hidden_unit(const struct experts_job *job, const struct expert_part 
         product_rows(k, &p, ff0, n_ff, unpacked);
         for (uint32_t i = 0; i < p.n_tokens; i++)
             k->silu_mul(gate + i * UNIT_ROWS, up + i * UNIT_ROWS, n_ff,
-                        job->cpu->hidden + (size_t)(part->hidden0 + t + i) * call->gate.rows + ff0);
+                        hidden_row(job->cpu, part->hidden0 + t + i) + ff0);
     }
 }
 
@@ -62,7 +68,7 @@ static void prepare_unit(const struct experts_job *job, const struct expert_part
     const struct expert_call *call = part->call;
     enum act_flavour flavour = act_flavour_of(call->down.type);
 
-    cpu_act_prepare(&job->cpu->kernels, flavour, job->cpu->hidden + (size_t)row * call->gate.rows, call->gate.rows,
+    cpu_act_prepare(&job->cpu->kernels, flavour, hidden_row(job->cpu, row), call->gate.rows,
                     job->cpu->hidden_acts + row * job->cpu->hidden_stride);
 }
 
@@ -70,7 +76,7 @@ static void down_unit(const struct experts_job *job, const struct expert_part *p
 {
     const struct expert_call *call = part->call;
     const struct cpu_device *cpu = job->cpu;
-    size_t f32_stride = call->gate.rows * sizeof(float);
+    size_t f32_stride = cpu->options.max_ff * sizeof(float);
     struct product p = {
         .w = &call->down,
         .acts = { cpu->hidden_acts + part->hidden0 * cpu->hidden_stride, cpu->hidden_stride },
@@ -81,7 +87,7 @@ static void down_unit(const struct experts_job *job, const struct expert_part *p
     };
 
     if (act_flavour_of(call->down.type) == ACT_F32)
-        p.acts = (struct act_rows){ (const char *)cpu->hidden + part->hidden0 * f32_stride, f32_stride };
+        p.acts = (struct act_rows){ (const char *)hidden_row(cpu, part->hidden0), f32_stride };
     product_rows(&cpu->kernels, &p, row0, unit_rows(call->down.rows, row0), unpacked);
 }
 
