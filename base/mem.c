@@ -75,8 +75,7 @@ void mem_free(void *p)
     free(p);
 }
 
-/* The bytes that mem_map really takes; 0 on overflow. */
-static size_t mapped_bytes(size_t bytes)
+size_t mem_map_bytes(size_t bytes)
 {
     uint64_t rounded;
 
@@ -107,7 +106,7 @@ static void *map_plain(size_t bytes)
 
 int mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked)
 {
-    size_t total = mapped_bytes(bytes);
+    size_t total = mem_map_bytes(bytes);
     bool huge = (flags & MEM_HUGE) && total >= HUGE_BYTES;
     bool locked = false;
     void *p;
@@ -134,5 +133,5 @@ int mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked)
 void mem_unmap(void *p, size_t bytes)
 {
     if (p != NULL)
-        munmap(p, mapped_bytes(bytes));
+        munmap(p, mem_map_bytes(bytes));
 }
