@@ -2,10 +2,10 @@
  *
  * forward.h: the forward pass: tokens in, logits out, experts through the door.
  *
- * A forward owns the dense weights (resident, locked if permitted), the KV cache of n_seqs sequences of n_ctx positions,
- * and all activations for max_batch tokens; everything is taken at open, nothing on the way of a token.
- * A batch may mix sequences (decode of several clients) and hold many tokens of one (prefill); logits of a token
- * depend on its own sequence alone, bit for bit.
+ * A forward owns the dense weights (resident, locked if permitted), the KV cache of n_seqs sequences of n_ctx
+ * positions, and all activations for max_batch tokens; everything is taken at open, nothing on the way of a token. A
+ * batch may mix sequences (decode of several clients) and hold many tokens of one (prefill); logits of a token depend
+ * on its own sequence alone, bit for bit.
  *
  * Threads: the engine thread only. Errors: a failed eval leaves the KV cache of the positions it was asked to
  * write undefined and everything else as it was; the same positions may be evaluated again.
@@ -25,18 +25,20 @@
 
 struct forward;
 
-/* Called on the engine thread after a layer's router has spoken (before its experts run). For look-ahead, heat, tests. */
+/* Called on the engine thread after a layer's router has spoken (before its experts run). For look-ahead, heat, tests.
+ */
 struct forward_hooks {
     void (*on_route)(void *ctx, uint32_t layer, const float *logits /* host [n, n_experts] f32 */,
                      const uint16_t *ids /* host [n, n_used] */, uint32_t n);
-    void (*on_layer)(void *ctx, uint32_t layer, const float *x /* device [n, n_embd] f32, residual after it */, uint32_t n);
+    void (*on_layer)(void *ctx, uint32_t layer, const float *x /* device [n, n_embd] f32, residual after it */,
+                     uint32_t n);
     void *ctx; /* either hook may be NULL */
 };
 
 struct forward_options {
-    uint32_t n_ctx;     /* positions per sequence */
-    uint32_t n_seqs;    /* sequences held at once */
-    uint32_t max_batch; /* most tokens of one eval */
+    uint32_t n_ctx;      /* positions per sequence */
+    uint32_t n_seqs;     /* sequences held at once */
+    uint32_t max_batch;  /* most tokens of one eval */
     uint32_t max_logits; /* most rows of logits of one eval */
     enum kv_type kv_type;
     bool lock; /* mlock the dense weights */
@@ -63,8 +65,8 @@ void forward_close(struct forward *forward);
 
 /* Consecutive positions of one sequence. */
 struct batch_span {
-    uint32_t seq;          /* < n_seqs */
-    uint32_t pos0;         /* positions 0 .. pos0-1 have been evaluated */
+    uint32_t seq;  /* < n_seqs */
+    uint32_t pos0; /* positions 0 .. pos0-1 have been evaluated */
     uint32_t n_tokens;
     const int32_t *tokens; /* [n_tokens], each < n_vocab */
     bool all_logits;       /* logits of every token (scoring); otherwise of the last one only */

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * forward_internal.h: what the files of the forward pass share. See model/forward.h for the pass itself.
+ *
+ * forward.c evaluates a batch; forward_layer.c is one layer; forward_moe.c runs a layer's experts through the door;
+ * forward_open.c takes the memory and gives it back.
+ */
+#ifndef EXPERTD_MODEL_FORWARD_INTERNAL_H
+#define EXPERTD_MODEL_FORWARD_INTERNAL_H
+
+#include "model/forward.h"
+#include "model/forward_arena.h"
+#include "model/forward_dense.h"
+#include "model/kv.h"
+
+/* The batch being evaluated. */
+struct batch {
+    const struct batch_span *spans; /* borrowed */
+    uint32_t n_spans;
+    uint32_t n_tokens; /* of all spans */
+    uint32_t n_rows;   /* of logits */
+};
+
+/* Activations. B is max_batch. What holds the experts' outputs has a row per (token, rank) and, behind them, one per
+ * token for the shared expert; a dense layer's block uses its first rows. */
+struct buffers {
+    float *x;             /* device [B, n_embd]: the residual stream */
+    float *h;             /* device [B, n_embd]: normed, or an output about to be added */
+    float *q, *att;       /* device [B, n_heads * head_dim] */
+    float *k, *v;         /* device [B, n_kv_heads * head_dim] */
+    float *router;        /* device [B, n_experts] */
+    float *shared_router; /* device [B, 1] */
+    float *y;             /* device [B * n_used + B, n_embd] */
+    float *last;          /* device [max_logits, n_embd]: rows whose logits are asked for */
+    float *logits;        /* device [max_logits, n_vocab] */
+
+    uint32_t *pos;      /* host [B] */
+    int32_t *tokens;    /* host [B] */
+    float *host_router; /* host [B, n_experts]; `router` itself where the device's memory is the host's */
+    float *host_logits; /* host [max_logits, n_vocab]; likewise `logits` */
+    uint16_t *ids;      /* host [B, n_used]: chosen experts, best first */
+    float *weights;     /* host [B, n_used] */
+};
+
+/* A layer's work sorted by expert. Expert e has the pairs first[e] .. first[e + 1] - 1 of src and dst. */
+struct moe {
+    uint32_t *first;            /* host [n_experts + 1] */
+    uint32_t *src, *dst;        /* host [B * n_used]: rows of h and of y */
+    uint32_t *all, *shared_dst; /* host [B]: 0 .. B-1, and the shared expert's rows of y */
+    uint16_t *wanted;           /* host [n_experts]: chosen at least once, rising */
+    struct expert_call *calls;  /* host [n_experts + 1] */
+    struct expert_view *views;  /* host [n_experts] */
+};
+
+struct forward {
+    const struct model *model; /* borrowed */
+    const struct arch *arch;   /* lent by the model, like hp */
+    const struct hparams *hp;
+    struct device *device;    /* borrowed */
+    struct expert_door *door; /* borrowed */
+    struct forward_options options;
+    struct arena weights_arena, kv_arena, work_arena; /* device memory */
+    struct arena host_arena;
+    struct dense dense;
+    struct kv kv;
+    struct buffers b;
+    struct moe moe;
+    struct acts *acts; /* owned */
+};
+
+/* Take what the device said about its failed operation into err; returns r. */
+int forward_device_error(const struct forward *forward, int r, struct err *err);
+
+/* One layer over the batch: b.x in, b.x out. */
+int forward_layer(struct forward *forward, uint32_t layer, const struct batch *batch, struct err *err);
+
+/* The chosen experts (b.ids) and the shared one over the n rows set in acts; their outputs are added to b.x. */
+int forward_moe(struct forward *forward, uint32_t layer, uint32_t n, struct err *err);
+
+#endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+#include "model/forward_internal.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+
+static uint32_t max_u32(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+void forward_cpu_options(const struct model *model, const struct forward_options *options,
+                         struct cpu_device_options *cpu_options)
+{
+    enum { ENOUGH_ROWS = 2048 }; /* a longer call is cut by the device; from here on that costs nothing */
+    const struct hparams *hp = model_hparams(model);
+    uint64_t pairs = (uint64_t)options->max_batch * (hp->n_used + (hp->n_ff_shared > 0));
+
+    cpu_options->max_rows = options->max_batch;
+    cpu_options->max_ff = max_u32(max_u32(hp->n_ff_expert, hp->n_ff_shared), hp->n_dense_layers > 0 ? hp->n_ff : 0);
+    cpu_options->max_expert_rows = pairs < ENOUGH_ROWS ? (uint32_t)pairs : ENOUGH_ROWS;
+}
+
+static void lay_buffers(struct forward *f)
+{
+    const struct hparams *hp = f->hp;
+    size_t n = f->options.max_batch, n_logits = f->options.max_logits, one = sizeof(float);
+    struct arena *work = &f->work_arena, *host = &f->host_arena;
+    bool visible = f->device->host_visible;
+
+    f->b.x = arena_take(work, n, hp->n_embd * one);
+    f->b.h = arena_take(work, n, hp->n_embd * one);
+    f->b.q = arena_take(work, n, hp->n_heads * hp->head_dim * one);
+    f->b.att = arena_take(work, n, hp->n_heads * hp->head_dim * one);
+    f->b.k = arena_take(work, n, hp->n_kv_heads * hp->head_dim * one);
+    f->b.v = arena_take(work, n, hp->n_kv_heads * hp->head_dim * one);
+    f->b.router = arena_take(work, n, hp->n_experts * one);
+    f->b.shared_router = arena_take(work, n, one);
+    f->b.y = arena_take(work, n * (hp->n_used + 1), hp->n_embd * one);
+    f->b.last = arena_take(work, n_logits, hp->n_embd * one);
+    f->b.logits = arena_take(work, n_logits, hp->n_vocab * one);
+    f->b.host_router = visible ? f->b.router : arena_take(host, n, hp->n_experts * one);
+    f->b.host_logits = visible ? f->b.logits : arena_take(host, n_logits, hp->n_vocab * one);
+    f->b.pos = arena_take(host, n, sizeof(*f->b.pos));
+    f->b.tokens = arena_take(host, n, sizeof(*f->b.tokens));
+    f->b.ids = arena_take(host, n, hp->n_used * sizeof(*f->b.ids));
+    f->b.weights = arena_take(host, n, hp->n_used * one);
+}
+
+static void lay_moe(struct forward *f)
+{
+    size_t n = f->options.max_batch, n_experts = f->hp->n_experts, n_used = f->hp->n_used;
+    struct arena *host = &f->host_arena;
+
+    f->moe.first = arena_take(host, n_experts + 1, sizeof(*f->moe.first));
+    f->moe.src = arena_take(host, n, n_used * sizeof(*f->moe.src));
+    f->moe.dst = arena_take(host, n, n_used * sizeof(*f->moe.dst));
+    f->moe.all = arena_take(host, n, sizeof(*f->moe.all));
+    f->moe.shared_dst = arena_take(host, n, sizeof(*f->moe.shared_dst));
+    f->moe.wanted = arena_take(host, n_experts, sizeof(*f->moe.wanted));
+    f->moe.calls = arena_take(host, n_experts + 1, sizeof(*f->moe.calls));
+    f->moe.views = arena_take(host, n_experts + 1, sizeof(*f->moe.views));
+}
+
+/* Count, or with open arenas place, everything a forward holds but its prepared activations. */
+static void lay_all(struct forward *f)
+{
+    dense_lay(&f->dense, f->model, &f->weights_arena, &f->host_arena);
+    f->kv.type = f->options.kv_type;
+    f->kv.n_layers = f->hp->n_layers;
+    f->kv.n_seqs = f->options.n_seqs;
+    f->kv.n_ctx = f->options.n_ctx;
+    kv_lay(&f->kv, f->hp->n_kv_heads * f->hp->head_dim, &f->kv_arena, &f->host_arena);
+    lay_buffers(f);
+    lay_moe(f);
+}
+
+static void forward_init(struct forward *f, const struct model *model, struct device *device,
+                         const struct forward_options *options)
+{
+    *f = (struct forward){ .model = model,
+                           .arch = model_arch(model),
+                           .hp = model_hparams(model),
+                           .device = device,
+                           .options = *options,
+                           .weights_arena.device = device,
+                           .kv_arena.device = device,
+                           .work_arena.device = device };
+    lay_all(f);
+}
+
+static uint32_t acts_rows(const struct forward_options *options)
+{
+    return max_u32(options->max_batch, options->max_logits);
+}
+
+static uint32_t acts_cols(const struct hparams *hp)
+{
+    return max_u32(hp->n_embd, hp->n_heads * hp->head_dim);
+}
+
+void forward_measure(const struct model *model, struct device *device, const struct forward_options *options,
+                     struct forward_bytes *ret_bytes)
+{
+    const struct hparams *hp = model_hparams(model);
+    size_t acts = device->ops->acts_bytes(device, acts_rows(options), acts_cols(hp));
+    struct forward f;
+
+    forward_init(&f, model, device, options);
+    ret_bytes->dense = arena_bytes(&f.weights_arena);
+    ret_bytes->kv = arena_bytes(&f.kv_arena);
+    ret_bytes->activations = (device->host_visible ? mem_map_bytes(acts) : acts) + arena_bytes(&f.work_arena) +
+                             arena_bytes(&f.host_arena) + sizeof(f);
+}
+
+static int options_check(const struct forward_options *options, const struct expert_door *door, struct err *err)
+{
+    if (options->n_ctx == 0 || options->n_seqs == 0 || options->max_batch == 0 || options->max_logits == 0)
+        return err_set(err, -EINVAL, "context %u, sequences %u, batch %u, rows of logits %u: each must be at least 1",
+                       options->n_ctx, options->n_seqs, options->max_batch, options->max_logits);
+    if (options->max_batch > 1 << 20 || options->max_logits > 1 << 20)
+        return err_set(err, -EINVAL, "batches of %u tokens with %u rows of logits: at most %u of each",
+                       options->max_batch, options->max_logits, 1 << 20);
+    if (door->max_request == 0)
+        return err_set(err, -EINVAL, "the expert door lets no expert through");
+    return 0;
+}
+
+static int take_memory(struct forward *f, struct err *err)
+{
+    int r;
+
+    if ((r = arena_open(&f->weights_arena, f->options.lock, "the dense weights", err)) < 0 ||
+        (r = arena_open(&f->kv_arena, false, "keys and values", err)) < 0 ||
+        (r = arena_open(&f->work_arena, false, "activations", err)) < 0 ||
+        (r = arena_open(&f->host_arena, false, "the forward pass", err)) < 0)
+        return r;
+    lay_all(f);
+    r = f->device->ops->acts_open(f->device, acts_rows(&f->options), acts_cols(f->hp), &f->acts);
+    if (r < 0)
+        return forward_device_error(f, r, err);
+    for (uint32_t i = 0; i < f->options.max_batch; i++) {
+        f->moe.all[i] = i;
+        f->moe.shared_dst[i] = f->options.max_batch * f->hp->n_used + i;
+    }
+    return 0;
+}
+
+int forward_open(const struct model *model, struct device *device, struct expert_door *door,
+                 const struct forward_options *options, void (*on_progress)(void *ctx, uint64_t done, uint64_t total),
+                 void *progress_ctx, struct forward **ret_forward, struct err *err)
+{
+    struct forward *f;
+    int r = options_check(options, door, err);
+
+    if (r < 0)
+        return r;
+    f = mem_alloc(sizeof(*f));
+    if (f == NULL)
+        return err_set(err, -ENOMEM, "no memory for a forward pass");
+    forward_init(f, model, device, options);
+    f->door = door;
+    r = take_memory(f, err);
+    if (r >= 0)
+        r = dense_load(&f->dense, model, device, on_progress, progress_ctx, err);
+    if (r < 0) {
+        forward_close(f);
+        return r;
+    }
+    *ret_forward = f;
+    return 0;
+}
+
+void forward_close(struct forward *f)
+{
+    if (f == NULL)
+        return;
+    if (f->acts != NULL)
+        f->device->ops->acts_close(f->device, f->acts);
+    arena_close(&f->host_arena);
+    arena_close(&f->work_arena);
+    arena_close(&f->kv_arena);
+    arena_close(&f->weights_arena);
+    mem_free(f);
+}
