@@ -2,6 +2,7 @@
 include tests/unit/base.mk
 include tests/unit/model_files.mk
 include tests/unit/model_text.mk
+include tests/unit/model_pass.mk
 include tests/unit/cache.mk
 include tests/unit/policy.mk
 include tests/unit/daemon.mk

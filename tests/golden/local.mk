@@ -1,1 +1,21 @@
 EXTRA_DIST += tests/golden/data tools/tiny
+
+if HAVE_CRITERION
+golden_tests = tests/golden/test_golden tests/golden/test_golden_shared
+check_PROGRAMS += $(golden_tests)
+TESTS += $(golden_tests)
+
+golden_sources = \
+	tests/golden/golden.h \
+	tests/golden/golden_compare.c tests/golden/golden_read.c tests/golden/golden_run.c \
+	tests/support/ram_door.c tests/support/ram_door.h
+
+tests_golden_test_golden_SOURCES = tests/golden/test_golden.c $(golden_sources) \
+	tests/support/tiny_model.c tests/support/tiny_model.h
+tests_golden_test_golden_CPPFLAGS = $(CRITERION_CPPFLAGS) $(JANSSON_CFLAGS)
+tests_golden_test_golden_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(JANSSON_LIBS) $(CRITERION_LIBS)
+
+tests_golden_test_golden_shared_SOURCES = tests/golden/test_golden_shared.c $(golden_sources)
+tests_golden_test_golden_shared_CPPFLAGS = $(CRITERION_CPPFLAGS) $(JANSSON_CFLAGS)
+tests_golden_test_golden_shared_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(JANSSON_LIBS) $(CRITERION_LIBS)
+endif

@@ -155,45 +155,61 @@ def draw_tensors(c):
     return tensors
 
 
-def golden_write(path, config, weights, prompts):
-    """Keys: n_prompts, n_steps; per prompt pN.tokens (the prompt, then the tokens fed after it: greedy choices),
-    pN.n_prompt and pN.experts (i32, [layer][row][n_used]). Tensors per prompt, F32, a row for each token fed:
-    pN.logits [row][vocab], pN.layers [layer][row][embd], pN.router [layer with experts][row][expert]."""
-    keys = [("general.architecture", gw.STRING, "golden"), ("golden.n_prompts", gw.U32, len(prompts)),
-            ("golden.n_steps", gw.U32, N_STEPS)]
-    tensors, nearest = [], np.inf
+def feed_all(twin, tokens, n_prompt):
+    """Rows of every token; the continuation is greedy where `tokens` ends with the prompt."""
+    rows = []
+    for position in range(n_prompt + N_STEPS):
+        rows.append(twin.feed(tokens[position], position))
+        if len(tokens) == position + 1 < n_prompt + N_STEPS:
+            tokens.append(int(rows[-1][0].argmax()))
+    logits = np.array([r[0] for r in rows])
+    return (logits, *(np.array([r[j] for r in rows]).swapaxes(0, 1) for j in (1, 2, 3)))
+
+
+def distances(a, b):
+    return ((a - b) ** 2).sum(-1) / (b ** 2).sum(-1)
+
+
+def golden_write(path, config, weights, blocks_of, prompts):
+    """Keys: n_prompts, n_steps; rounding_median and rounding_p90: how far activations of 8 bits alone carry the rows of
+    logits from the exact ones (normalised mean squared error). Per prompt pN.tokens (the prompt, then the tokens fed
+    after it: greedy choices), pN.n_prompt and pN.experts (i32, [layer][row][n_used]). Tensors per prompt, F32, a row for
+    each token fed: pN.logits [row][vocab], pN.layers [layer][row][embd], pN.router [layer with experts][row][expert]."""
+    keys, tensors, nearest, off = [], [], np.inf, []
     for i, prompt in enumerate(prompts):
-        twin, tokens, rows = Twin(config, weights), list(prompt), []
-        for position in range(len(prompt) + N_STEPS):
-            rows.append(twin.feed(tokens[position], position))
-            if position >= len(prompt) - 1 and len(tokens) < len(prompt) + N_STEPS:
-                tokens.append(int(rows[-1][0].argmax()))
-        logits = np.array([r[0] for r in rows])
-        layers, router, experts = (np.array([r[j] for r in rows]).swapaxes(0, 1) for j in (1, 2, 3))
+        tokens = list(prompt)
+        logits, layers, router, experts = feed_all(Twin(config, weights), tokens, len(prompt))
+        off.append(distances(feed_all(Twin(config, weights, blocks_of), tokens, len(prompt))[0], logits))
         order = -np.sort(-router, axis=-1)
         nearest = min(nearest, (order[..., config["n_used"] - 1] - order[..., config["n_used"]]).min())
         keys += [("golden.p%d.n_prompt" % i, gw.U32, len(prompt)), ("golden.p%d.tokens" % i, gw.I32, tokens),
                  ("golden.p%d.experts" % i, gw.I32, [int(e) for e in experts.ravel()])]
         for name, a in (("logits", logits), ("layers", layers), ("router", router)):
             tensors.append(("p%d.%s" % (i, name), "F32", a.shape[::-1], [a.astype("<f4").tobytes()]))
+    off = np.quantile(np.concatenate(off), [0.5, 0.9])
+    keys += [("general.architecture", gw.STRING, "golden"), ("golden.n_prompts", gw.U32, len(prompts)),
+             ("golden.n_steps", gw.U32, N_STEPS), ("golden.rounding_median", gw.F32, off[0]),
+             ("golden.rounding_p90", gw.F32, off[1])]
     gw.write(path, keys, tensors)
-    return np.std(logits), nearest
+    return np.std(logits), nearest, off
 
 
 def make(name, c, folder):
     c = dict(c)
     c["n_rot"] = c.get("n_rot", c["head_dim"])
     vocabulary, prompts = spm_vocabulary() if c["arch"] == "llama" else bpe_vocabulary()
-    weights, tensors = {}, []
+    weights, tensors, blocks_of = {}, [], {}
     for tensor, kind, shape, drawn in draw_tensors(c):
         raw = blocks.encode(kind, drawn)
         weights[tensor] = blocks.decode(kind, raw, shape)
+        if kind in blocks.CODECS:
+            blocks_of[tensor] = gw.TYPES[kind][1]
         tensors.append((tensor, kind, shape[::-1], [raw]))
     path = os.path.join(folder, name)
     gw.write(path + ".gguf", model_keys(name, c) + vocabulary, tensors)
-    spread, nearest = golden_write(path + ".golden.gguf", c, weights, prompts)
-    print("%-26s %7d bytes, golden %7d bytes, logit std %.2f, least router margin %.1e" % (
-        name, os.path.getsize(path + ".gguf"), os.path.getsize(path + ".golden.gguf"), spread, nearest))
+    spread, nearest, off = golden_write(path + ".golden.gguf", c, weights, blocks_of, prompts)
+    print("%-26s %7d + %7d bytes, logit std %.2f, least router margin %.1e, 8-bit rounding %.1e / %.1e" % (
+        name, os.path.getsize(path + ".gguf"), os.path.getsize(path + ".golden.gguf"), spread, nearest, *off))
 
 
 if __name__ == "__main__":

@@ -58,22 +58,34 @@ def rotate(x, position, freq, magnitude, interleaved):
     return y
 
 
-def feed_forward(x, gate, up, down):
-    return down @ (silu(gate @ x) * (up @ x))
+def round_to_8_bits(x, block):
+    """What engines that multiply in integers do to activations: whole steps of 1/127 of each block's peak."""
+    blocks = x.reshape(-1, block)
+    step = np.abs(blocks).max(1, keepdims=True) / 127
+    return (np.rint(blocks / np.where(step > 0, step, 1)) * step).reshape(x.shape)
 
 
 class Twin:
-    """config: see make.py; w: name to float64 array, matrices as [out, in], expert stacks as [expert, out, in]."""
+    """config: see make.py; weights: name to float64 array, matrices as [out, in], expert stacks as [expert, out, in].
+    `blocks`: matrices before which activations are rounded to 8 bits, and by how many at a time; none in the exact twin."""
 
-    def __init__(self, config, weights):
-        self.c, self.w = config, weights
+    def __init__(self, config, weights, blocks=None):
+        self.c, self.w, self.blocks = config, weights, blocks or {}
         self.freq, self.magnitude = rope_frequencies(config, weights.get("rope_freqs.weight"))
         self.keys = [[] for _ in range(config["n_layer"])]
         self.values = [[] for _ in range(config["n_layer"])]
 
-    def _linear(self, name, x):
-        y = self.w[name + ".weight"] @ x
+    def _linear(self, name, x, expert=None):
+        w = self.w[name + ".weight"]
+        if name + ".weight" in self.blocks:
+            x = round_to_8_bits(x, self.blocks[name + ".weight"])
+        y = (w if expert is None else w[expert]) @ x
         return y + self.w[name + ".bias"] if name + ".bias" in self.w else y
+
+    def _feed_forward(self, names, x, expert=None):
+        """names: with a place for gate, up or down."""
+        gate, up = (self._linear(names % part, x, expert) for part in ("gate", "up"))
+        return self._linear(names % "down", silu(gate) * up, expert)
 
     def _attention(self, layer, x, position):
         c, w, p = self.c, self.w, "blk.%d." % layer
@@ -93,17 +105,16 @@ class Twin:
         return self._linear(p + "attn_output", np.concatenate(heads))
 
     def _moe(self, layer, x):
-        c, w, p = self.c, self.w, "blk.%d." % layer
-        logits = w[p + "ffn_gate_inp.weight"] @ x
+        c, p = self.c, "blk.%d." % layer
+        logits = self._linear(p + "ffn_gate_inp", x)
         chosen = np.argsort(-logits, kind="stable")[:c["n_used"]]
         share = softmax(logits)[chosen]
         if c["renormalise"]:
             share = share / share.sum()
-        y = sum(s * feed_forward(x, *(w[p + "ffn_%s_exps.weight" % part][e] for part in ("gate", "up", "down")))
-                for s, e in zip(share, chosen))
+        y = sum(s * self._feed_forward(p + "ffn_%s_exps", x, e) for s, e in zip(share, chosen))
         if c.get("n_ff_shared"):
-            shared = feed_forward(x, *(w[p + "ffn_%s_shexp.weight" % part] for part in ("gate", "up", "down")))
-            y = y + shared / (1 + np.exp(-(w[p + "ffn_gate_inp_shexp.weight"] @ x)))
+            shared = self._feed_forward(p + "ffn_%s_shexp", x)
+            y = y + shared / (1 + np.exp(-self._linear(p + "ffn_gate_inp_shexp", x)))
         return y, logits, chosen
 
     def feed(self, token, position):
@@ -116,12 +127,12 @@ class Twin:
             x = x + self._attention(layer, rms_norm(x, w[p + "attn_norm.weight"], c["eps"]), position)
             h = rms_norm(x, w[p + "ffn_norm.weight"], c["eps"])
             if layer < c.get("n_dense", 0):
-                y = feed_forward(h, *(w[p + "ffn_%s.weight" % part] for part in ("gate", "up", "down")))
+                y = self._feed_forward(p + "ffn_%s", h)
             else:
                 y, logits, chosen = self._moe(layer, h)
                 routers.append(logits)
                 choices.append(chosen)
             x = x + y
             residuals.append(x)
-        head = w["output.weight"] if "output.weight" in w else w["token_embd.weight"]
-        return head @ rms_norm(x, w["output_norm.weight"], c["eps"]), residuals, routers, choices
+        head = "output" if "output.weight" in w else "token_embd"
+        return self._linear(head, rms_norm(x, w["output_norm.weight"], c["eps"])), residuals, routers, choices
