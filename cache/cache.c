@@ -2,6 +2,7 @@
 #include "cache/cache.h"
 
 #include "base/arith.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "cache/state.h"
 
@@ -57,7 +58,8 @@ static uint32_t piece_of(const struct cache_options *options)
     return (uint32_t)u64_max(u64_align_down(piece, EXTENT_MAX_BLOCK), EXTENT_MAX_BLOCK);
 }
 
-/* An upper bound: tables per expert and per slot, the engine's threads or ring, and what a flush of the catalog touches. */
+/* An upper bound: tables per expert and per slot, the engine's threads or ring, and what a flush of the catalog
+ * touches. */
 uint64_t cache_overhead_bytes(const struct expert_layout *layout, const struct cache_options *options)
 {
     uint64_t n_keys = (uint64_t)layout->n_layers * layout->n_experts, n_slots = 0;
@@ -66,7 +68,8 @@ uint64_t cache_overhead_bytes(const struct expert_layout *layout, const struct c
     if (slot_plan_make(layout, EXTENT_MAX_BLOCK, options->slot_budget, &plan, NULL) == 0)
         for (uint32_t c = 0; c < plan.n_classes; c++)
             n_slots += plan.class[c].n_slots;
-    return (1 << 20) + n_keys * 160 + n_slots * 512 + (uint64_t)layout->n_experts * 64 + depth_of(options) * (64ULL << 10);
+    return (1 << 20) + n_keys * 160 + n_slots * 512 + (uint64_t)layout->n_experts * 64 +
+           depth_of(options) * (64ULL << 10);
 }
 
 /* The arenas in pieces that the kernel registers, none of them cutting a slot in two. */
@@ -114,11 +117,17 @@ static int engine_open(struct cache *c, const struct cache_options *options, con
 static int reading_open(struct cache *c, const struct cache_options *options, struct err *err)
 {
     struct iovec buffers[BUFFERS_MAX];
-    struct io_options io_options = { .fds = c->files.fds, .n_fds = c->layout->n_files, .depth = depth_of(options),
-                                     .buffers = buffers, .n_buffers = buffers_list(&c->slots, buffers) };
-    struct reader_options reader_options = { .files = &c->files, .n_slots = c->slots.n_slots,
-                                             .piece_bytes = piece_of(options), .by_part = options->read_by_part,
-                                             .on_end = door_on_end, .ctx = c };
+    struct io_options io_options = { .fds = c->files.fds,
+                                     .n_fds = c->layout->n_files,
+                                     .depth = depth_of(options),
+                                     .buffers = buffers,
+                                     .n_buffers = buffers_list(&c->slots, buffers) };
+    struct reader_options reader_options = { .files = &c->files,
+                                             .n_slots = c->slots.n_slots,
+                                             .piece_bytes = piece_of(options),
+                                             .by_part = options->read_by_part,
+                                             .on_end = cache_on_end,
+                                             .ctx = c };
     int rc = engine_open(c, options, &io_options, &reader_options.io, err);
 
     return rc == 0 ? reader_open(&reader_options, &c->reader, err) : rc;
@@ -162,11 +171,11 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
     c->verify = options->verify;
     rc = files_init(&c->files, layout, want_direct(layout, options), err);
     if (rc == 0)
-        rc = slots_init(&c->slots, layout, c->files.block, options->slot_budget, err);
+        rc = slots_init(&c->slots, layout, c->files.block, options->slot_budget, options->policy, err);
     if (rc == 0)
         rc = tables_alloc(c, err);
     if (rc == 0)
-        rc = catalog_open(layout, options->catalog_dir, &c->catalog, err);
+        rc = catalog_open(layout, &(struct catalog_options){ .dir = options->catalog_dir }, &c->catalog, err);
     if (rc == 0)
         rc = reading_open(c, options, err);
     if (rc < 0) {
@@ -219,6 +228,40 @@ void cache_stats(const struct cache *cache, struct cache_stats *ret_stats)
         .slot_bytes = cache->slots.plan.bytes,
         .huge_bytes = cache->slots.huge_bytes,
     };
+}
+
+const char *cache_note(const struct cache *cache)
+{
+    return catalog_note(cache->catalog);
+}
+
+bool cache_idle(struct cache *cache)
+{
+    if (!reader_idle(cache->reader)) {
+        int rc = reader_pump(cache->reader, true, NULL);
+
+        cache_counters_update(cache);
+        return rc == 0 && !reader_idle(cache->reader);
+    }
+    if (catalog_flush_due(cache->catalog, clock_ns()))
+        catalog_flush(cache->catalog, NULL);
+    return false;
+}
+
+const uint32_t *cache_heat(const struct cache *cache, uint32_t layer_index)
+{
+    return catalog_heat(cache->catalog) + (size_t)layer_index * cache->layout->n_experts;
+}
+
+uint32_t cache_free_slots(const struct cache *cache, uint32_t layer_index, uint32_t *ret_class)
+{
+    *ret_class = cache->slots.class_of_layer[layer_index];
+    return cache->slots.n_free[*ret_class];
+}
+
+bool cache_hinting(const struct cache *cache)
+{
+    return !reader_idle(cache->reader);
 }
 
 const char *cache_describe(const struct cache *cache)

@@ -3,7 +3,7 @@
  * cache.h: experts in RAM slots, read from disk when asked for. Implements the expert door (model/experts.h).
  *
  * Slots are taken once at open, in size classes (layers may have experts of different sizes), huge pages where they can
- * be had, pre-faulted, registered with the ring. The least recently used unpinned expert is the victim; experts being
+ * be had, pre-faulted, registered with the ring. A policy (cache/policy.h) chooses victims; experts being
  * read, pinned or named by the open request never are. Every record is checked against its XXH3-128 in the catalog
  * after each read (recorded at the first); a mismatch is read once more and then fails the request with expert,
  * layer, file and offset named.
@@ -14,6 +14,7 @@
 #define EXPERTD_CACHE_CACHE_H
 
 #include "base/err.h"
+#include "cache/policy.h"
 #include "model/experts.h"
 #include "model/layout.h"
 
@@ -27,15 +28,16 @@ struct io;
 struct io_options;
 
 struct cache_options {
-    uint64_t slot_budget;   /* bytes for slots */
+    uint64_t slot_budget; /* bytes for slots */
     enum io_mode io_mode;
     enum io_engine io_engine;
-    uint32_t queue_depth;   /* reads in flight; 0: default */
-    uint32_t piece_bytes;   /* a read is split into pieces of this size; 0: default; a multiple of 4096 */
-    bool read_by_part;      /* gate and up of every missing expert before any down; default: expert after expert */
+    uint32_t queue_depth;    /* reads in flight; 0: default */
+    uint32_t piece_bytes;    /* a read is split into pieces of this size; 0: default; a multiple of 4096 */
+    enum policy_kind policy; /* which expert gives up its slot; default: the least recently used */
+    bool read_by_part;       /* gate and up of every missing expert before any down; default: expert after expert */
     uint64_t ram_free_bytes; /* free beside the daemon's budget, which the page cache may use; decides io auto */
     const char *catalog_dir; /* state directory for the LMDB catalog; NULL: keep checksums in memory only */
-    bool verify;            /* check checksums; on by default, off only in tests and benchmarks */
+    bool verify;             /* check checksums; on by default, off only in tests and benchmarks */
     /* Tests put an engine of their own in place of io_engine's; NULL otherwise. */
     int (*on_io_open)(void *ctx, const struct io_options *options, struct io **ret_io, struct err *err);
     void *io_ctx;
@@ -45,16 +47,16 @@ struct cache_options {
 void cache_options_default(struct cache_options *ret_options);
 
 struct cache_stats {
-    uint64_t hits, misses;       /* experts asked for */
-    uint64_t bytes_read;         /* from files, on demand */
-    uint64_t hint_bytes;         /* from files, on hints */
-    uint64_t read_ns;            /* summed over experts: asked for until arrived */
-    uint64_t wait_ns;            /* the engine stood still */
+    uint64_t hits, misses; /* experts asked for */
+    uint64_t bytes_read;   /* from files, on demand */
+    uint64_t hint_bytes;   /* from files, on hints */
+    uint64_t read_ns;      /* summed over experts: asked for until arrived */
+    uint64_t wait_ns;      /* the engine stood still */
     uint64_t evictions;
-    uint64_t reread;             /* records read again after a mismatch or a fault */
+    uint64_t reread; /* records read again after a mismatch or a fault */
     uint64_t slots, slots_used;
-    uint64_t slot_bytes;         /* memory held by slots */
-    uint64_t huge_bytes;         /* of which in huge pages */
+    uint64_t slot_bytes; /* memory held by slots */
+    uint64_t huge_bytes; /* of which in huge pages */
 };
 
 struct cache;
@@ -69,8 +71,24 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
 void cache_close(struct cache *cache);
 struct expert_door *cache_door(struct cache *cache);
 void cache_stats(const struct cache *cache, struct cache_stats *ret_stats);
-/* What is in use, for the start-up lines: "io_uring, direct" or "pread (io_uring not permitted: ...), buffered". Lent. */
+/* What is in use, for the start-up lines: "io_uring, direct" or "pread (io_uring not permitted: ...), buffered". Lent.
+ */
 const char *cache_describe(const struct cache *cache);
+
+/* What the user should be told of the catalog (rebuilt, memory only, ...), or NULL. Lent until the next cache_idle. */
+const char *cache_note(const struct cache *cache);
+
+/* For the engine thread when it has nothing to do: reads on what hints asked for, and when there is nothing to read,
+ * writes the catalog if that is due. Waits for at most one read. Returns whether there is more to do at once. */
+bool cache_idle(struct cache *cache);
+
+/* How often each expert of a layer was asked for lately, kept over restarts: [n_experts], lent. layer_index is the
+ * index into the layout's layers. */
+const uint32_t *cache_heat(const struct cache *cache, uint32_t layer_index);
+/* Slots of a layer's class that hold nothing; the class is a number below 4. */
+uint32_t cache_free_slots(const struct cache *cache, uint32_t layer_index, uint32_t *ret_class);
+/* Whether reads for hints wait or are in flight. */
+bool cache_hinting(const struct cache *cache);
 
 /* Read every expert and fill or check the catalog (`expert verify`). on_progress may be NULL, true cancels. Reports
  * the first mismatch in err; ret_bad counts all. */

@@ -4,22 +4,13 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <string.h>
-#define XXH_STATIC_LINKING_ONLY /* the state, to have it on the stack */
-#include <xxhash.h>
 
 static struct cache *of(struct expert_door *door)
 {
     return (struct cache *)door;
 }
 
-static void count(_Atomic uint64_t *counter, uint64_t n)
-{
-    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
-static void counters_update(struct cache *c)
+void cache_counters_update(struct cache *c)
 {
     struct reader_counts counts;
 
@@ -49,129 +40,6 @@ static int layer_find(const struct expert_layout *layout, uint32_t layer)
 static uint32_t key_of(const struct cache *c, uint32_t layer_index, uint32_t expert)
 {
     return layer_index * c->layout->n_experts + expert;
-}
-
-static void slot_extent(const struct cache *c, uint32_t slot, struct extent *ret_extent)
-{
-    uint32_t key = c->slots.slot[slot].key;
-
-    extent_find(c->layout, key / c->layout->n_experts, key % c->layout->n_experts, c->files.block, ret_extent);
-}
-
-static bool wanted(const struct cache *c, uint32_t slot)
-{
-    return c->slots.slot[slot].wanted == c->slots.request;
-}
-
-/* ---- what arrives ---- */
-
-static struct catalog_sum slot_sum(const struct cache *c, uint32_t slot)
-{
-    const struct expert_layer_layout *layer = &c->layout->layers[c->slots.slot[slot].key / c->layout->n_experts];
-    struct catalog_sum sum;
-    XXH128_canonical_t canonical;
-    struct extent extent;
-    XXH3_state_t state;
-
-    slot_extent(c, slot, &extent);
-    XXH3_128bits_reset(&state);
-    for (int p = 0; p < EXPERT_PARTS; p++)
-        XXH3_128bits_update(&state, c->slots.slot[slot].data + extent.part_at[p], layer->part[p].part_bytes);
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
-    memcpy(sum.bytes, canonical.digest, sizeof(sum.bytes));
-    return sum;
-}
-
-/* Not the recorded bytes, twice. Either the file is another one by now, or it or the drive is damaged. */
-static int mismatch(const struct cache *c, uint32_t slot, struct err *err)
-{
-    uint32_t key = c->slots.slot[slot].key;
-    const struct expert_layer_layout *layer = &c->layout->layers[key / c->layout->n_experts];
-    const struct expert_part_layout *gate = &layer->part[EXPERT_GATE];
-    uint32_t expert = key % c->layout->n_experts;
-    int rc = files_check(&c->files, err);
-
-    if (rc < 0)
-        return rc;
-    return err_set(err, ERR_CHECKSUM,
-                   "expert %u of layer %u: checksum differs from the recorded one (file '%s', gate weights at offset %" PRIu64
-                   "): the file or the drive is damaged; check with 'expert verify', or delete the catalog if the file was "
-                   "replaced on purpose", expert, layer->layer, c->layout->files[gate->file].path,
-                   gate->offset + expert * gate->part_bytes);
-}
-
-static void slot_reread(struct cache *c, uint32_t slot)
-{
-    struct extent extent;
-
-    slot_extent(c, slot, &extent);
-    for (uint32_t i = 0; i < extent.n_ranges; i++)
-        files_forget(&c->files, extent.range[i].file, extent.range[i].offset, extent.range[i].bytes);
-    c->slot_reread[slot] = true;
-    count(&c->counters.reread, 1);
-    reader_add(c->reader, slot, &extent, c->slots.slot[slot].data,
-               c->slots.slot[slot].hinted ? READER_HINT : READER_DEMAND);
-}
-
-/* 0: as recorded, or recorded now. 1: being read again. Negative: wrong twice. */
-static int slot_verify(struct cache *c, uint32_t slot, struct err *err)
-{
-    uint32_t key = c->slots.slot[slot].key;
-    struct catalog_sum sum, recorded;
-
-    if (!c->verify)
-        return 0;
-    sum = slot_sum(c, slot);
-    if (!catalog_sum(c->catalog, key, &recorded)) {
-        catalog_put(c->catalog, key, &sum);
-        return 0;
-    }
-    if (memcmp(sum.bytes, recorded.bytes, sizeof(sum.bytes)) == 0)
-        return 0;
-    if (c->slot_reread[slot])
-        return mismatch(c, slot, err);
-    slot_reread(c, slot);
-    return 1;
-}
-
-static void request_ready(struct cache *c, size_t index)
-{
-    struct request *r = &c->request;
-
-    r->ready[r->n_ready++] = (uint16_t)index;
-}
-
-void door_on_end(void *ctx, uint32_t slot, int code, const struct err *read_err)
-{
-    struct cache *c = ctx;
-    struct request *r = &c->request;
-    struct err err = *read_err;
-
-    if (c->slots.slot[slot].state == SLOT_DRAINING) {
-        slots_give(&c->slots, slot);
-        return;
-    }
-    if (code == 0)
-        code = slot_verify(c, slot, &err);
-    if (code > 0)
-        return;
-    c->slot_reread[slot] = false;
-    if (code == 0) {
-        slots_ready(&c->slots, slot);
-        if (wanted(c, slot)) {
-            count(&c->counters.read_ns, clock_ns() - r->asked_ns[c->slot_index[slot]]);
-            request_ready(c, c->slot_index[slot]);
-        }
-        return;
-    }
-    if (wanted(c, slot) && r->code == 0) {
-        r->code = code;
-        r->err = err;
-    }
-    if (wanted(c, slot))
-        r->slot[c->slot_index[slot]] = SLOT_NONE;
-    slots_drop(&c->slots, slot);
-    slots_give(&c->slots, slot);
 }
 
 /* ---- asking ---- */
@@ -239,7 +107,7 @@ static bool hint_withdraw(struct cache *c, uint32_t class)
     const struct slot_class *sc = &c->slots.plan.class[class];
 
     for (uint32_t slot = sc->first_slot; slot < sc->first_slot + sc->n_slots; slot++)
-        if (c->slots.slot[slot].state == SLOT_READING && !wanted(c, slot)) {
+        if (c->slots.slot[slot].state == SLOT_READING && !cache_slot_wanted(c, slot)) {
             slot_withdraw(c, slot);
             return true;
         }
@@ -278,7 +146,7 @@ static void slot_read(struct cache *c, uint32_t slot, enum reader_priority prior
 {
     struct extent extent;
 
-    slot_extent(c, slot, &extent);
+    cache_slot_extent(c, slot, &extent);
     reader_add(c->reader, slot, &extent, c->slots.slot[slot].data, priority);
 }
 
@@ -299,12 +167,12 @@ static void request_hits(struct cache *c, const uint16_t *ids, size_t n)
         slot_want(c, slot, i);
         slots_use(&c->slots, slot);
         if (c->slots.slot[slot].state == SLOT_READY)
-            request_ready(c, i);
+            cache_request_ready(c, i);
         else
             reader_promote(c->reader, slot);
     }
-    count(&c->counters.hits, r->n_ready);
-    count(&c->counters.misses, n - r->n_ready);
+    cache_count(&c->counters.hits, r->n_ready);
+    cache_count(&c->counters.misses, n - r->n_ready);
 }
 
 /* In order of ids, which is the file's order. */
@@ -348,7 +216,7 @@ static int door_request(struct expert_door *door, uint32_t layer, const uint16_t
     rc = request_misses(c, err);
     if (rc < 0)
         door_abandon(door);
-    counters_update(c);
+    cache_counters_update(c);
     return rc;
 }
 
@@ -361,10 +229,12 @@ static void view_fill(struct cache *c, uint32_t slot, struct expert_view *ret_vi
     struct weight *weight[EXPERT_PARTS] = { &ret_view->gate, &ret_view->up, &ret_view->down };
     struct extent extent;
 
-    slot_extent(c, slot, &extent);
+    cache_slot_extent(c, slot, &extent);
     for (int p = 0; p < EXPERT_PARTS; p++)
-        *weight[p] = (struct weight){ .data = c->slots.slot[slot].data + extent.part_at[p], .type = layer->part[p].type,
-                                      .rows = layer->part[p].rows, .cols = layer->part[p].cols };
+        *weight[p] = (struct weight){ .data = c->slots.slot[slot].data + extent.part_at[p],
+                                      .type = layer->part[p].type,
+                                      .rows = layer->part[p].rows,
+                                      .cols = layer->part[p].cols };
     ret_view->layer = layer->layer;
     ret_view->expert = (uint16_t)expert;
     ret_view->pin = &c->slots.slot[slot];
@@ -392,9 +262,9 @@ static int take(struct cache *c, bool may_wait, size_t *ret_index, struct expert
         uint64_t start_ns = clock_ns();
 
         rc = reader_pump(c->reader, true, err);
-        count(&c->counters.wait_ns, clock_ns() - start_ns);
+        cache_count(&c->counters.wait_ns, clock_ns() - start_ns);
     }
-    counters_update(c);
+    cache_counters_update(c);
     if (rc < 0)
         return rc;
     if (r->code != 0) {
@@ -441,7 +311,7 @@ static void door_abandon(struct expert_door *door)
     r->n = r->n_given = r->n_ready = r->ready_head = 0;
     r->code = 0;
     c->slots.request++;
-    counters_update(c);
+    cache_counters_update(c);
 }
 
 static void door_hint(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n)
@@ -461,7 +331,7 @@ static void door_hint(struct expert_door *door, uint32_t layer, const uint16_t *
         slot_read(c, slot, READER_HINT);
     }
     reader_pump(c->reader, false, NULL);
-    counters_update(c);
+    cache_counters_update(c);
 }
 
 const struct expert_door_ops door_ops = {

@@ -22,9 +22,8 @@ static uint32_t range_join(struct extent *extent, uint32_t file, uint64_t start,
         r->offset = from;
         return i;
     }
-    extent->range[extent->n_ranges] = (struct extent_range){
-        .file = file, .offset = start, .bytes = end - start, .wanted = wanted_end - start
-    };
+    extent->range[extent->n_ranges] =
+        (struct extent_range){ .file = file, .offset = start, .bytes = end - start, .wanted = wanted_end - start };
     return extent->n_ranges++;
 }
 

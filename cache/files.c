@@ -93,6 +93,8 @@ static int open_buffered(struct files *files, struct err *err)
     files->direct = false;
     for (uint32_t i = 0; i < files->layout->n_files; i++) {
         files->fds[i] = file_reopen(&files->layout->files[i], 0);
+        if (files->fds[i] < 0) /* opened before privileges were dropped, say */
+            files->fds[i] = fcntl(files->layout->files[i].fd, F_DUPFD_CLOEXEC, 0);
         if (files->fds[i] < 0)
             return err_sys(err, errno, "model file '%s'", files->layout->files[i].path);
         posix_fadvise(files->fds[i], 0, 0, POSIX_FADV_RANDOM);
@@ -137,10 +139,11 @@ int files_check(const struct files *files, struct err *err)
         if (fstat(files->fds[i], &st) != 0)
             return err_sys(err, errno, "model file '%s'", file->path);
         if ((uint64_t)st.st_size != file->bytes)
-            return err_set(err, ERR_CHANGED,
-                           "model file '%s' changed while in use: it had %llu bytes and has %llu; restart with the file as "
-                           "it is meant to be", file->path, (unsigned long long)file->bytes,
-                           (unsigned long long)st.st_size);
+            return err_set(
+                err, ERR_CHANGED,
+                "model file '%s' changed while in use: it had %llu bytes and has %llu; restart with the file as "
+                "it is meant to be",
+                file->path, (unsigned long long)file->bytes, (unsigned long long)st.st_size);
         if (st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec != file->mtime_ns)
             return err_set(err, ERR_CHANGED, "model file '%s' was written to while in use; restart to read it anew",
                            file->path);

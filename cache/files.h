@@ -2,10 +2,10 @@
  *
  * files.h: the model's files, opened once more for reading experts.
  *
- * Direct (O_DIRECT) when asked for and every file allows it: the drive fills the slots, and the page cache neither costs
- * a copy nor memory. Otherwise buffered, with the kernel's read-ahead off: experts lie anywhere, and reading ahead would
- * read what nobody asked for. Pages read stay in the page cache, which is the point of buffered mode: they are clean,
- * so the kernel takes them back before it lets anyone go short, also within a cgroup.
+ * Direct (O_DIRECT) when asked for and every file allows it: the drive fills the slots, and the page cache neither
+ * costs a copy nor memory. Otherwise buffered, with the kernel's read-ahead off: experts lie anywhere, and reading
+ * ahead would read what nobody asked for. Pages read stay in the page cache, which is the point of buffered mode: they
+ * are clean, so the kernel takes them back before it lets anyone go short, also within a cgroup.
  *
  * Threads: any after open. Ownership: owns its descriptors; the layout is borrowed.
  */

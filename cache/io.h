@@ -25,11 +25,11 @@
 #define IO_MAX_DEPTH 256
 
 struct io_read {
-    void *dst;       /* as the file's mode of opening asks: aligned for O_DIRECT */
+    void *dst; /* as the file's mode of opening asks: aligned for O_DIRECT */
     uint64_t offset;
     uint32_t bytes;
-    uint32_t file;   /* index into io_options.fds */
-    uint32_t tag;    /* the caller's; comes back in io_done */
+    uint32_t file; /* index into io_options.fds */
+    uint32_t tag;  /* the caller's; comes back in io_done */
 };
 
 struct io_done {
@@ -59,8 +59,9 @@ struct io {
 struct io_options {
     const int *fds; /* [n_fds] */
     uint32_t n_fds;
-    uint32_t depth;              /* most reads in flight, 1 .. IO_MAX_DEPTH */
-    const struct iovec *buffers; /* [n_buffers] memory that destinations lie in, each at most 1 GiB; may be registered */
+    uint32_t depth; /* most reads in flight, 1 .. IO_MAX_DEPTH */
+    const struct iovec
+        *buffers; /* [n_buffers] memory that destinations lie in, each at most 1 GiB; may be registered */
     uint32_t n_buffers;
 };
 

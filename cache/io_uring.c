@@ -6,8 +6,8 @@
 #include <errno.h>
 #include <liburing.h>
 
-/* Files and buffers are registered where the kernel lets us: it then need not look up the file and pin the pages for each
- * read. Both are optional, since RLIMIT_MEMLOCK may forbid pinning the slots. */
+/* Files and buffers are registered where the kernel lets us: it then need not look up the file and pin the pages for
+ * each read. Both are optional, since RLIMIT_MEMLOCK may forbid pinning the slots. */
 struct uring_io {
     struct io io;
     struct io_uring ring;
@@ -50,8 +50,8 @@ static void sqe_fill(struct uring_io *u, struct io_uring_sqe *sqe, const struct 
     sqe->user_data = read->tag;
 }
 
-/* The ring has room for `depth` reads, and no more are ever in flight: io_uring_get_sqe cannot fail. Reads that the kernel
- * does not take now (-EAGAIN) stay in the ring and go with the next io_uring_submit. */
+/* The ring has room for `depth` reads, and no more are ever in flight: io_uring_get_sqe cannot fail. Reads that the
+ * kernel does not take now (-EAGAIN) stay in the ring and go with the next io_uring_submit. */
 static void uring_submit(struct io *io, const struct io_read *reads, size_t n)
 {
     struct uring_io *u = of(io);

@@ -12,7 +12,7 @@ struct link {
 struct lru {
     struct policy policy;
     const uint8_t *class_of;
-    uint32_t n_slots;    /* the sentinel of class c is link n_slots + c */
+    uint32_t n_slots; /* the sentinel of class c is link n_slots + c */
     struct link link[];
 };
 
@@ -64,9 +64,7 @@ static void lru_close(struct policy *policy)
     mem_free(policy);
 }
 
-static const struct policy_ops lru_ops = {
-    .use = lru_use, .drop = lru_drop, .victim = lru_victim, .close = lru_close
-};
+static const struct policy_ops lru_ops = { .use = lru_use, .drop = lru_drop, .victim = lru_victim, .close = lru_close };
 
 struct policy *policy_lru_open(uint32_t n_slots, const uint8_t *class_of, uint32_t n_classes)
 {

@@ -183,9 +183,8 @@ static void piece_send(struct reader *r, uint32_t id, size_t *n_batch)
 {
     const struct piece *p = &r->pieces[id];
 
-    r->batch[(*n_batch)++] = (struct io_read){
-        .dst = p->dst, .offset = p->offset, .bytes = p->bytes, .file = p->file, .tag = id
-    };
+    r->batch[(*n_batch)++] =
+        (struct io_read){ .dst = p->dst, .offset = p->offset, .bytes = p->bytes, .file = p->file, .tag = id };
 }
 
 /* Cut the next piece off the queue's first range. */
@@ -197,8 +196,13 @@ static void piece_cut(struct reader *r, struct queue *q, bool hint, size_t *n_ba
     uint64_t pos = r->entries[i].pos, bytes = u64_min(range->bytes - pos, r->options.piece_bytes);
 
     r->pieces[id] = (struct piece){
-        .slot = slot, .file = range->file, .offset = range->offset + pos, .bytes = (uint32_t)bytes,
-        .wanted = (uint32_t)u64_min(bytes, range->wanted - pos), .dst = job->data + range->at + pos, .hint = hint,
+        .slot = slot,
+        .file = range->file,
+        .offset = range->offset + pos,
+        .bytes = (uint32_t)bytes,
+        .wanted = (uint32_t)u64_min(bytes, range->wanted - pos),
+        .dst = job->data + range->at + pos,
+        .hint = hint,
     };
     r->entries[i].pos = pos + bytes;
     if (r->entries[i].pos >= range->wanted) {

@@ -2,8 +2,8 @@
  *
  * reader.h: experts' extents become pieces in flight, in order of urgency, whatever happens to single reads.
  *
- * A job reads one extent into one slot. Its ranges wait in one of two queues, demand before hint, and are cut into pieces
- * of piece_bytes as the engine has room: `depth` pieces in flight, hints only while no demand waits and at most
+ * A job reads one extent into one slot. Its ranges wait in one of two queues, demand before hint, and are cut into
+ * pieces of piece_bytes as the engine has room: `depth` pieces in flight, hints only while no demand waits and at most
  * HINT_DEPTH of them, so that demand that comes later finds the drive nearly free. A short read is continued; EINTR
  * and EAGAIN are tried again; any other error is tried once more and then fails the job.
  *
@@ -31,8 +31,8 @@ struct reader_options {
     struct io *io;             /* taken: closed by reader_close */
     const struct files *files; /* borrowed */
     uint32_t n_slots;
-    uint32_t piece_bytes;      /* a multiple of 4096 */
-    bool by_part;              /* every expert's gate and up before any down, instead of expert after expert */
+    uint32_t piece_bytes; /* a multiple of 4096 */
+    bool by_part;         /* every expert's gate and up before any down, instead of expert after expert */
     void (*on_end)(void *ctx, uint32_t slot, int code, const struct err *err);
     void *ctx;
 };
@@ -49,7 +49,8 @@ void reader_add(struct reader *reader, uint32_t slot, const struct extent *exten
 void reader_promote(struct reader *reader, uint32_t slot);
 /* Forget what has not begun. */
 void reader_drop(struct reader *reader, uint32_t slot);
-/* Submit what there is room for and take what has ended. `wait`: sleep until something has ended, if anything is in flight. */
+/* Submit what there is room for and take what has ended. `wait`: sleep until something has ended, if anything is in
+ * flight. */
 int reader_pump(struct reader *reader, bool wait, struct err *err);
 
 /* Nothing waits and nothing is in flight. */

@@ -100,8 +100,9 @@ int slot_plan_make(const struct expert_layout *layout, uint32_t block, uint64_t 
     classes_find(layout, block, &plan);
     plan.bytes = slots_share(layout, 0, &plan);
     if (plan.bytes > budget)
-        return err_set(err, ERR_BUDGET, "%" PRIu64 " bytes for expert slots are too few: one layer's %u experts need %" PRIu64,
-                       budget, layout->n_used, plan.bytes);
+        return err_set(err, ERR_BUDGET,
+                       "%" PRIu64 " bytes for expert slots are too few: one layer's %u experts need %" PRIu64, budget,
+                       layout->n_used, plan.bytes);
     while (lo < hi) {
         uint32_t mid = hi - (hi - lo) / 2;
 

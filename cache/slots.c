@@ -72,7 +72,7 @@ static uint64_t huge_bytes_find(const struct slots *s)
 }
 
 int slots_init(struct slots *slots, const struct expert_layout *layout, uint32_t block, uint64_t budget,
-               struct err *err)
+               enum policy_kind policy, struct err *err)
 {
     struct slots *s = slots;
     int rc;
@@ -87,7 +87,8 @@ int slots_init(struct slots *slots, const struct expert_layout *layout, uint32_t
     if (rc == 0)
         rc = arenas_map(s);
     if (rc == 0) {
-        s->policy = policy_lru_open(s->n_slots, s->class_of, s->plan.n_classes);
+        s->policy =
+            policy_open(policy, s->n_slots, s->class_of, s->plan.n_classes, layout->n_layers, layout->n_experts);
         rc = s->policy != NULL ? 0 : -ENOMEM;
     }
     if (rc < 0) {

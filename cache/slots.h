@@ -6,9 +6,9 @@
  * within an eighth of each other share a class. Each class is one arena in huge pages where they can be had,
  * pre-faulted. A class gets slots in proportion to its experts, and at least one layer's top-k.
  *
- * A slot is free, being read, ready, or draining: its expert is forgotten, but reads that had begun still write into it.
- * Victims are ready slots that nobody has pinned and the open request does not name ("wanted"). At any time an expert
- * has at most one slot; a draining one is nobody's.
+ * A slot is free, being read, ready, or draining: its expert is forgotten, but reads that had begun still write into
+ * it. Victims are ready slots that nobody has pinned and the open request does not name ("wanted"). At any time an
+ * expert has at most one slot; a draining one is nobody's.
  *
  * Units: bytes; key = index of the layer in the layout * n_experts + expert. Threads: the engine thread only.
  * Allocates in open only.
@@ -50,31 +50,31 @@ uint32_t slot_plan_class(const struct slot_plan *plan, const struct expert_layer
 
 struct slot {
     char *data;
-    uint32_t key;       /* of a slot that is being read or ready */
+    uint32_t key; /* of a slot that is being read or ready */
     uint32_t n_pins;
-    uint64_t wanted;    /* the number of the last request that named its expert */
+    uint64_t wanted; /* the number of the last request that named its expert */
     uint8_t state;
-    bool hinted;        /* being read on a hint, nobody waits for it */
+    bool hinted; /* being read on a hint, nobody waits for it */
 };
 
 struct slots {
     struct slot_plan plan;
-    struct slot *slot;       /* [n_slots] */
-    uint8_t *class_of;       /* [n_slots] */
-    uint32_t *slot_of;       /* [n_keys] or SLOT_NONE */
-    uint32_t *free_slots;    /* stack per class, at its first_slot */
+    struct slot *slot;    /* [n_slots] */
+    uint8_t *class_of;    /* [n_slots] */
+    uint32_t *slot_of;    /* [n_keys] or SLOT_NONE */
+    uint32_t *free_slots; /* stack per class, at its first_slot */
     uint32_t n_free[SLOT_CLASSES];
     uint32_t n_pinned[SLOT_CLASSES]; /* slots with pins */
-    uint8_t *class_of_layer; /* [n_layers] */
-    uint32_t n_slots, n_used; /* used: being read or ready */
-    uint64_t request;         /* number of the open request */
+    uint8_t *class_of_layer;         /* [n_layers] */
+    uint32_t n_slots, n_used;        /* used: being read or ready */
+    uint64_t request;                /* number of the open request */
     struct policy *policy;
-    uint64_t huge_bytes;      /* of the arenas, as found after open */
+    uint64_t huge_bytes; /* of the arenas, as found after open */
     uint64_t n_evictions;
 };
 
 int slots_init(struct slots *slots, const struct expert_layout *layout, uint32_t block, uint64_t budget,
-               struct err *err);
+               enum policy_kind policy, struct err *err);
 void slots_fini(struct slots *slots);
 
 /* The slot of an expert being read or ready, or SLOT_NONE. */

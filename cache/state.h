@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * state.h: what cache.c (open, close, figures) and door.c (requests) share. For these two files only.
+ * state.h: what cache.c (open, close, figures), door.c (requests) and arrival.c (what was read) share. For these only.
  *
  * Units: bytes, nanoseconds. Threads: the engine thread only, except the atomics.
  */
@@ -20,10 +20,10 @@ struct request {
     uint32_t layer_index;
     size_t n, n_given;
     size_t ready_head, n_ready;
-    uint16_t *ready;      /* [n_experts] indices into ids in order of arrival, from ready_head */
-    uint32_t *slot;       /* [n_experts] of each index; SLOT_NONE before it has one */
-    uint64_t *asked_ns;   /* [n_experts] of each index that was missing */
-    int code;             /* the first failure */
+    uint16_t *ready;    /* [n_experts] indices into ids in order of arrival, from ready_head */
+    uint32_t *slot;     /* [n_experts] of each index; SLOT_NONE before it has one */
+    uint64_t *asked_ns; /* [n_experts] of each index that was missing */
+    int code;           /* the first failure */
     struct err err;
 };
 
@@ -40,18 +40,46 @@ struct cache {
     struct reader *reader;
     struct catalog *catalog;
     struct request request;
-    uint64_t naming;       /* number of the last list of ids */
-    uint64_t *named;       /* [n_experts] the list that named it last */
-    uint16_t *index_of;    /* [n_experts] its index there */
-    uint16_t *slot_index;  /* [n_slots] index in the open request of a wanted slot */
-    bool *slot_reread;     /* [n_slots] being read for the second time after a mismatch */
+    uint64_t naming;      /* number of the last list of ids */
+    uint64_t *named;      /* [n_experts] the list that named it last */
+    uint16_t *index_of;   /* [n_experts] its index there */
+    uint16_t *slot_index; /* [n_slots] index in the open request of a wanted slot */
+    bool *slot_reread;    /* [n_slots] being read for the second time after a mismatch */
     struct cache_counters counters;
     char description[720];
 };
 
 extern const struct expert_door_ops door_ops;
 
-/* reader_options.on_end; ctx is the cache. */
-void door_on_end(void *ctx, uint32_t slot, int code, const struct err *err);
+/* reader_options.on_end; ctx is the cache. In arrival.c. */
+void cache_on_end(void *ctx, uint32_t slot, int code, const struct err *err);
+
+/* Carry the exact figures over to where any thread may read them. */
+void cache_counters_update(struct cache *cache);
+
+static inline void cache_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static inline void cache_slot_extent(const struct cache *c, uint32_t slot, struct extent *ret_extent)
+{
+    uint32_t key = c->slots.slot[slot].key;
+
+    extent_find(c->layout, key / c->layout->n_experts, key % c->layout->n_experts, c->files.block, ret_extent);
+}
+
+/* The open request names its expert. */
+static inline bool cache_slot_wanted(const struct cache *c, uint32_t slot)
+{
+    return c->slots.slot[slot].wanted == c->slots.request;
+}
+
+static inline void cache_request_ready(struct cache *c, size_t index)
+{
+    struct request *r = &c->request;
+
+    r->ready[r->n_ready++] = (uint16_t)index;
+}
 
 #endif

@@ -2,9 +2,9 @@
  *
  * expert_file.h: files of random experts and the layout that says where they lie, for tests of the cache.
  *
- * Each part of each layer stacks its experts at an offset that is a multiple of 32 and, unless asked otherwise, of nothing
- * more, as in a GGUF. Parts are put into the files in turn. The last part of each file ends with it, mostly within a
- * block. Everything follows from the seed.
+ * Each part of each layer stacks its experts at an offset that is a multiple of 32 and, unless asked otherwise, of
+ * nothing more, as in a GGUF. Parts are put into the files in turn. The last part of each file ends with it, mostly
+ * within a block. Everything follows from the seed.
  */
 #ifndef EXPERTD_TESTS_SUPPORT_EXPERT_FILE_H
 #define EXPERTD_TESTS_SUPPORT_EXPERT_FILE_H
@@ -16,13 +16,13 @@
 
 struct expert_file_shape {
     uint32_t n_layers, n_experts, n_used;
-    uint32_t n_files;   /* 0: one */
-    uint32_t rows;      /* of 256 weights each, of gate and up (layer 0); 0: 8 */
-    uint32_t grow;      /* percent that each further layer is larger */
+    uint32_t n_files;     /* 0: one */
+    uint32_t rows;        /* of 256 weights each, of gate and up (layer 0); 0: 8 */
+    uint32_t grow;        /* percent that each further layer is larger */
     uint32_t first_layer; /* model index of the first layer with experts */
-    bool packed;        /* one expert per layer, its parts touching */
+    bool packed;          /* one expert per layer, its parts touching */
     uint64_t seed;
-    const char *dir;    /* NULL: a directory on a real disk, for O_DIRECT */
+    const char *dir; /* NULL: a directory on a real disk, for O_DIRECT */
 };
 
 struct expert_file {

@@ -1,9 +1,24 @@
 if HAVE_CRITERION
-cache_tests = tests/unit/test_cache
+cache_tests = tests/unit/test_cache tests/unit/test_catalog tests/unit/test_io tests/unit/test_slots
 check_PROGRAMS += $(cache_tests)
 TESTS += $(cache_tests)
 
-tests_unit_test_cache_SOURCES = tests/unit/test_cache.c tests/support/expert_file.c tests/support/expert_file.h
+support_cache = tests/support/expert_file.c tests/support/expert_file.h \
+	tests/support/door_check.c tests/support/door_check.h tests/support/io_sim.c tests/support/io_sim.h
+
+tests_unit_test_cache_SOURCES = tests/unit/test_cache.c $(support_cache)
 tests_unit_test_cache_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_cache_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
+
+tests_unit_test_catalog_SOURCES = tests/unit/test_catalog.c $(support_cache)
+tests_unit_test_catalog_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_catalog_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
+
+tests_unit_test_io_SOURCES = tests/unit/test_io.c $(support_cache)
+tests_unit_test_io_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_io_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
+
+tests_unit_test_slots_SOURCES = tests/unit/test_slots.c $(support_cache)
+tests_unit_test_slots_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_slots_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
 endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "cache/cache.h"
-#include "tests/support/expert_file.h"
+#include "tests/support/door_check.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -8,82 +8,6 @@
 #include <string.h>
 
 static const struct expert_file_shape small = { .n_layers = 3, .n_experts = 16, .n_used = 4, .rows = 40, .seed = 1 };
-
-static struct cache *cache_for(const struct expert_file *file, const struct cache_options *options)
-{
-    struct cache *cache;
-    struct err err = { 0 };
-
-    cr_assert_eq(cache_open(&file->layout, options, &cache, &err), 0, "%s", err_text(&err));
-    return cache;
-}
-
-/* Ask, take all, compare each, release. */
-static void ask(struct cache *cache, const struct expert_file *file, uint32_t layer_index, const uint16_t *ids, size_t n)
-{
-    struct expert_door *door = cache_door(cache);
-    struct expert_view view[256];
-    bool seen[256] = { false };
-    struct err err = { 0 };
-
-    cr_assert_eq(door->ops->request(door, file->layers[layer_index].layer, ids, n, &err), 0, "%s", err_text(&err));
-    for (size_t i = 0; i < n; i++) {
-        size_t index = n;
-
-        cr_assert_eq(door->ops->next(door, &index, &view[i], &err), 1, "%s", err_text(&err));
-        cr_assert_lt(index, n);
-        cr_assert_not(seen[index]);
-        seen[index] = true;
-        cr_assert(expert_file_matches(file, layer_index, ids[index], &view[i]), "layer %u expert %u", layer_index,
-                  ids[index]);
-    }
-    cr_assert_eq(door->ops->next(door, &(size_t){ 0 }, &(struct expert_view){ 0 }, &err), 0);
-    for (size_t i = 0; i < n; i++)
-        door->ops->release(door, &view[i]);
-}
-
-static uint32_t random_u32(uint32_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 17;
-    *state ^= *state << 5;
-    return *state;
-}
-
-static void ids_random(uint16_t *ids, size_t n, uint32_t n_experts, uint32_t *state)
-{
-    for (size_t i = 0; i < n;) {
-        size_t j = 0;
-
-        ids[i] = (uint16_t)(random_u32(state) % n_experts);
-        while (j < i && ids[j] != ids[i])
-            j++;
-        i += j == i;
-    }
-}
-
-static void run_random(const struct expert_file *file, const struct cache_options *options, uint32_t rounds)
-{
-    struct cache *cache = cache_for(file, options);
-    struct cache_stats stats;
-    uint32_t state = 77;
-    uint64_t asked = 0;
-
-    for (uint32_t i = 0; i < rounds; i++) {
-        size_t most = cache_door(cache)->max_request, n = 1 + random_u32(&state) % most;
-        uint16_t ids[256];
-
-        ids_random(ids, n, file->layout.n_experts, &state);
-        ask(cache, file, i % file->layout.n_layers, ids, n);
-        asked += n;
-    }
-    cache_stats(cache, &stats);
-    cr_assert_eq(stats.hits + stats.misses, asked);
-    cr_assert_gt(stats.misses, 0);
-    cr_assert_leq(stats.slots_used, stats.slots);
-    cr_assert_leq(stats.slot_bytes, options->slot_budget);
-    cache_close(cache);
-}
 
 /* Every engine, mode, depth, piece size and order of reading brings the same bytes, into few slots and many. */
 Test(cache, brings_every_expert_however_it_reads)
@@ -100,8 +24,9 @@ Test(cache, brings_every_expert_however_it_reads)
         options.queue_depth = depths[i / 4 % 4];
         options.piece_bytes = pieces[i / 16 % 3];
         options.read_by_part = i / 48;
+        options.policy = (enum policy_kind)(i % POLICIES);
         options.slot_budget = cache_min_bytes(&file.layout) * (1 + i % 3);
-        run_random(&file, &options, 30);
+        door_check_run_with(&file, &options, 30);
     }
     expert_file_fini(&file);
 }
@@ -111,15 +36,16 @@ Test(cache, layers_of_other_sizes_and_several_files)
     struct expert_file file;
     struct cache_options options;
 
-    expert_file_init(&file, &(struct expert_file_shape){ .n_layers = 6, .n_experts = 8, .n_used = 2, .n_files = 3,
-                                                         .grow = 60, .first_layer = 5, .seed = 3 });
+    expert_file_init(
+        &file, &(struct expert_file_shape){
+                   .n_layers = 6, .n_experts = 8, .n_used = 2, .n_files = 3, .grow = 60, .first_layer = 5, .seed = 3 });
     cache_options_default(&options);
     for (int mode = IO_DIRECT; mode <= IO_BUFFERED; mode++) {
         options.io_mode = (enum io_mode)mode;
         options.slot_budget = cache_min_bytes(&file.layout);
-        run_random(&file, &options, 60);
+        door_check_run_with(&file, &options, 60);
         options.slot_budget *= 3;
-        run_random(&file, &options, 60);
+        door_check_run_with(&file, &options, 60);
     }
     expert_file_fini(&file);
 }
@@ -129,13 +55,213 @@ Test(cache, parts_that_touch_are_one_read)
     struct expert_file file;
     struct cache_options options;
 
-    expert_file_init(&file, &(struct expert_file_shape){ .n_layers = 4, .n_experts = 1, .n_used = 1, .packed = true,
-                                                         .seed = 4 });
+    expert_file_init(
+        &file, &(struct expert_file_shape){ .n_layers = 4, .n_experts = 1, .n_used = 1, .packed = true, .seed = 4 });
     cache_options_default(&options);
     for (int mode = IO_DIRECT; mode <= IO_BUFFERED; mode++) {
         options.io_mode = (enum io_mode)mode;
         options.slot_budget = cache_min_bytes(&file.layout);
-        run_random(&file, &options, 20);
+        door_check_run_with(&file, &options, 20);
     }
+    expert_file_fini(&file);
+}
+
+/* ---- the protocol ---- */
+
+static struct cache *open_small(struct expert_file *file, uint64_t times, struct cache_options *options)
+{
+    expert_file_init(file, &small);
+    cache_options_default(options);
+    options->slot_budget = cache_min_bytes(&file->layout) * times;
+    return door_check_open(file, options);
+}
+
+Test(cache, hits_and_misses_are_counted)
+{
+    static const uint16_t first[] = { 3, 1, 2 }, second[] = { 2, 9, 3, 1 };
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache = open_small(&file, 4, &options);
+    struct cache_stats stats;
+
+    door_check_ask(cache, &file, 1, first, 3, NULL);
+    cache_stats(cache, &stats);
+    cr_assert(stats.hits == 0 && stats.misses == 3 && stats.slots_used == 3);
+    cr_assert_geq(stats.bytes_read, 3 * file.layers[1].expert_bytes);
+    door_check_ask(cache, &file, 1, second, 4, NULL);
+    cache_stats(cache, &stats);
+    cr_assert(stats.hits == 3 && stats.misses == 4 && stats.slots_used == 4 && stats.evictions == 0);
+    cache_close(cache);
+    expert_file_fini(&file);
+}
+
+Test(cache, a_wrong_request_changes_nothing)
+{
+    static const uint16_t good[] = { 0, 1 }, beyond[] = { 0, 16 }, twice[] = { 5, 5 };
+    uint16_t all[16];
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache = open_small(&file, 1, &options);
+    struct expert_door *door = cache_door(cache);
+    struct cache_stats stats;
+    struct err err = { 0 };
+
+    for (uint16_t i = 0; i < 16; i++)
+        all[i] = i;
+    cr_assert_lt(door->max_request, 16);
+    cr_assert_eq(door->ops->request(door, 0, beyond, 2, &err), -EINVAL);
+    cr_assert_eq(door->ops->request(door, 0, twice, 2, &err), -EINVAL);
+    cr_assert_eq(door->ops->request(door, 3, good, 2, &err), -EINVAL);
+    cr_assert_eq(door->ops->request(door, 0, good, 0, &err), -EINVAL);
+    cr_assert_eq(door->ops->request(door, 0, all, door->max_request + 1, &err), -EINVAL);
+    cache_stats(cache, &stats);
+    cr_assert(stats.hits == 0 && stats.misses == 0 && stats.slots_used == 0);
+    cr_assert_eq(door->ops->request(door, 0, good, 2, &err), 0);
+    cr_assert_eq(door->ops->request(door, 0, good, 2, &err), -EBUSY);
+    door->ops->abandon(door);
+    cr_assert_eq(door_check_ask(cache, &file, 0, good, 2, &err), 0, "%s", err_text(&err));
+    cache_close(cache);
+    expert_file_fini(&file);
+}
+
+Test(cache, pinned_experts_stay)
+{
+    static const uint16_t pinned[] = { 0, 1, 2 }, others[] = { 4, 5, 6, 7, 8 };
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache = open_small(&file, 1, &options);
+    struct expert_door *door = cache_door(cache);
+    struct expert_view view[3];
+    size_t index[3];
+    struct cache_stats stats;
+    struct err err = { 0 };
+
+    cr_assert_eq(door->ops->request(door, 0, pinned, 3, &err), 0);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(door->ops->next(door, &index[i], &view[i], &err), 1);
+    cache_stats(cache, &stats);
+    for (uint32_t i = 0; i < 20; i++)
+        cr_assert_eq(door_check_ask(cache, &file, i % 3, others + i % 5, stats.slots - 3 < 1, &err),
+                     stats.slots - 3 < 1 ? 0 : -EINVAL);
+    for (uint32_t i = 0; i < 20; i++)
+        cr_assert_eq(door_check_ask(cache, &file, i % 3, others + i % 5, 1, &err), 0, "%s", err_text(&err));
+    cr_assert_eq(door->ops->request(door, 1, others, stats.slots - 2, &err), -EBUSY);
+    for (int i = 0; i < 3; i++) {
+        cr_assert(expert_file_matches(&file, 0, pinned[index[i]], &view[i]));
+        door->ops->release(door, &view[i]);
+    }
+    cr_assert_eq(door_check_ask(cache, &file, 1, others, stats.slots < 5 ? stats.slots : 5, &err), 0, "%s",
+                 err_text(&err));
+    cache_close(cache);
+    expert_file_fini(&file);
+}
+
+Test(cache, least_recently_used_goes_first)
+{
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache = open_small(&file, 1, &options);
+    struct cache_stats before, after;
+    uint16_t id;
+
+    cache_stats(cache, &before);
+    cr_assert_lt(before.slots, 16);
+    for (id = 0; id < before.slots; id++)
+        door_check_ask(cache, &file, 0, &id, 1, NULL);
+    id = 0;
+    door_check_ask(cache, &file, 0, &id, 1, NULL); /* now 1 is the oldest */
+    id = 15;
+    door_check_ask(cache, &file, 0, &id, 1, NULL);
+    cache_stats(cache, &before);
+    id = 0;
+    door_check_ask(cache, &file, 0, &id, 1, NULL);
+    cache_stats(cache, &after);
+    cr_assert_eq(after.misses, before.misses);
+    id = 1;
+    door_check_ask(cache, &file, 0, &id, 1, NULL);
+    cache_stats(cache, &after);
+    cr_assert_eq(after.misses, before.misses + 1);
+    cache_close(cache);
+    expert_file_fini(&file);
+}
+
+Test(cache, too_small_a_budget_says_the_least_that_works)
+{
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache;
+    struct err err = { 0 };
+
+    expert_file_init(&file, &small);
+    cache_options_default(&options);
+    options.io_mode = IO_DIRECT;
+    options.slot_budget = file.layers[0].expert_bytes * 4 - 1;
+    cr_assert_eq(cache_open(&file.layout, &options, &cache, &err), ERR_BUDGET);
+    cr_assert_not_null(strstr(err.text, "too few"), "%s", err.text);
+    options.slot_budget = cache_min_bytes(&file.layout);
+    door_check_run_with(&file, &options, 10);
+    expert_file_fini(&file);
+}
+
+/* Experts asked for by hint arrive while nothing else is done, and then hit. */
+Test(cache, hints_are_read_when_idle)
+{
+    static const uint16_t ids[] = { 2, 4, 6 };
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache = open_small(&file, 4, &options);
+    struct expert_door *door = cache_door(cache);
+    struct cache_stats stats;
+
+    door->ops->hint(door, 1, ids, 3);
+    while (cache_idle(cache))
+        ;
+    cr_assert_not(cache_hinting(cache));
+    cr_assert_eq(door_check_ask(cache, &file, 1, ids, 3, NULL), 0);
+    cache_stats(cache, &stats);
+    cr_assert(stats.hits == 3 && stats.misses == 0 && stats.bytes_read == 0);
+    cr_assert_geq(stats.hint_bytes, 3 * file.layers[1].expert_bytes);
+    cache_close(cache);
+    expert_file_fini(&file);
+}
+
+/* With no slot to spare, hints give way to what is needed, and wrong ones are ignored. */
+Test(cache, hints_give_way)
+{
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache = open_small(&file, 1, &options);
+    struct expert_door *door = cache_door(cache);
+    uint32_t state = 5;
+
+    for (uint32_t i = 0; i < 200; i++) {
+        uint16_t hinted[6], ids[16];
+        size_t n = 1 + i % door->max_request;
+
+        door_check_ids(hinted, 6, 20, &state);
+        door_check_ids(ids, n, 16, &state);
+        door->ops->hint(door, i % 4, hinted, 6);
+        cr_assert_eq(door_check_ask(cache, &file, i % 3, ids, n, NULL), 0);
+    }
+    cache_close(cache);
+    expert_file_fini(&file);
+}
+
+Test(cache, auto_is_direct_unless_the_page_cache_holds_it)
+{
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache = open_small(&file, 1, &options);
+    bool can_direct = strstr(cache_describe(cache), "direct") != NULL;
+
+    cache_close(cache);
+    options.ram_free_bytes = 1 << 30;
+    cache = door_check_open(&file, &options);
+    cr_assert_not_null(strstr(cache_describe(cache), "buffered"), "%s", cache_describe(cache));
+    cache_close(cache);
+    options.slot_budget = 1 << 30; /* everything fits in slots: a page cache would be a second copy */
+    cache = door_check_open(&file, &options);
+    cr_assert_eq(strstr(cache_describe(cache), "direct") != NULL, can_direct, "%s", cache_describe(cache));
+    cache_close(cache);
     expert_file_fini(&file);
 }

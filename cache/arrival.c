@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#include "cache/state.h"
+
+#include "base/clock.h"
+
+#include <inttypes.h>
+#include <string.h>
+#define XXH_STATIC_LINKING_ONLY /* the state, to have it on the stack */
+#include <xxhash.h>
+
+static struct catalog_sum slot_sum(const struct cache *c, uint32_t slot)
+{
+    const struct expert_layer_layout *layer = &c->layout->layers[c->slots.slot[slot].key / c->layout->n_experts];
+    struct catalog_sum sum;
+    XXH128_canonical_t canonical;
+    struct extent extent;
+    XXH3_state_t state;
+
+    cache_slot_extent(c, slot, &extent);
+    XXH3_128bits_reset(&state);
+    for (int p = 0; p < EXPERT_PARTS; p++)
+        XXH3_128bits_update(&state, c->slots.slot[slot].data + extent.part_at[p], layer->part[p].part_bytes);
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
+    memcpy(sum.bytes, canonical.digest, sizeof(sum.bytes));
+    return sum;
+}
+
+/* Not the recorded bytes, twice. Either the file is another one by now, or it or the drive is damaged. */
+static int mismatch(const struct cache *c, uint32_t slot, struct err *err)
+{
+    uint32_t key = c->slots.slot[slot].key;
+    const struct expert_layer_layout *layer = &c->layout->layers[key / c->layout->n_experts];
+    const struct expert_part_layout *gate = &layer->part[EXPERT_GATE];
+    uint32_t expert = key % c->layout->n_experts;
+    int rc = files_check(&c->files, err);
+
+    if (rc < 0)
+        return rc;
+    return err_set(
+        err, ERR_CHECKSUM,
+        "expert %u of layer %u: checksum differs from the recorded one (file '%s', gate weights at offset %" PRIu64
+        "): the file or the drive is damaged; check with 'expert verify', or delete the catalog if the file was "
+        "replaced on purpose",
+        expert, layer->layer, c->layout->files[gate->file].path, gate->offset + expert * gate->part_bytes);
+}
+
+static void slot_reread(struct cache *c, uint32_t slot)
+{
+    struct extent extent;
+
+    cache_slot_extent(c, slot, &extent);
+    for (uint32_t i = 0; i < extent.n_ranges; i++)
+        files_forget(&c->files, extent.range[i].file, extent.range[i].offset, extent.range[i].bytes);
+    c->slot_reread[slot] = true;
+    cache_count(&c->counters.reread, 1);
+    reader_add(c->reader, slot, &extent, c->slots.slot[slot].data,
+               c->slots.slot[slot].hinted ? READER_HINT : READER_DEMAND);
+}
+
+/* 0: as recorded, or recorded now. 1: being read again. Negative: wrong twice. */
+static int slot_verify(struct cache *c, uint32_t slot, struct err *err)
+{
+    uint32_t key = c->slots.slot[slot].key;
+    struct catalog_sum sum, recorded;
+
+    if (!c->verify)
+        return 0;
+    sum = slot_sum(c, slot);
+    if (!catalog_sum(c->catalog, key, &recorded)) {
+        catalog_put(c->catalog, key, &sum);
+        return 0;
+    }
+    if (memcmp(sum.bytes, recorded.bytes, sizeof(sum.bytes)) == 0)
+        return 0;
+    if (c->slot_reread[slot])
+        return mismatch(c, slot, err);
+    slot_reread(c, slot);
+    return 1;
+}
+
+void cache_on_end(void *ctx, uint32_t slot, int code, const struct err *read_err)
+{
+    struct cache *c = ctx;
+    struct request *r = &c->request;
+    struct err err = *read_err;
+
+    if (c->slots.slot[slot].state == SLOT_DRAINING) {
+        slots_give(&c->slots, slot);
+        return;
+    }
+    if (code == 0)
+        code = slot_verify(c, slot, &err);
+    if (code > 0)
+        return;
+    c->slot_reread[slot] = false;
+    if (code == 0) {
+        slots_ready(&c->slots, slot);
+        if (cache_slot_wanted(c, slot)) {
+            cache_count(&c->counters.read_ns, clock_ns() - r->asked_ns[c->slot_index[slot]]);
+            cache_request_ready(c, c->slot_index[slot]);
+        }
+        return;
+    }
+    if (cache_slot_wanted(c, slot) && r->code == 0) {
+        r->code = code;
+        r->err = err;
+    }
+    if (cache_slot_wanted(c, slot))
+        r->slot[c->slot_index[slot]] = SLOT_NONE;
+    slots_drop(&c->slots, slot);
+    slots_give(&c->slots, slot);
+}
