@@ -46,7 +46,8 @@ struct config {
     enum log_level log_level;
     enum gpu_mode gpu;
 
-    char *path; /* of the configuration file that was read, or NULL */
+    char *path;   /* of the configuration file that was read, or NULL */
+    bool journal; /* standard error is the journal; set by main */
     bool check_config, show_help, show_version;
 };
 

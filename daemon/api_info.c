@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/api.h"
+
+#include "base/clock.h"
+#include "daemon/machine.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static void put_name(struct jbuf *out, const char *key, const char *value)
+{
+    jbuf_printf(out, "\"%s\":", key);
+    jbuf_string(out, value, strlen(value));
+}
+
+static double ratio(uint64_t part, uint64_t whole)
+{
+    return whole ? (double)part / (double)whole : 0;
+}
+
+void api_write_health(struct api *api, struct jbuf *out)
+{
+    const char *health = api_health(api);
+
+    jbuf_put(out, "{");
+    put_name(out, "status", health);
+    if (strcmp(health, "loading") == 0) {
+        engine_snapshot(api->engine, &api->snapshot);
+        jbuf_printf(out, ",\"progress\":%.3f", ratio(api->snapshot.load_done, api->snapshot.load_total));
+    } else if (strcmp(health, "stuck") == 0) {
+        jbuf_printf(out, ",\"silent_s\":%.0f", (double)engine_silent_ns(api->engine) / 1e9);
+    }
+    jbuf_put(out, "}\n");
+}
+
+static void put_model(struct api *api, struct jbuf *out)
+{
+    const struct service *s = api->service;
+
+    jbuf_put(out, "{");
+    put_name(out, "id", s->name);
+    jbuf_printf(out,
+                ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"expertd\",\"meta\":{\"n_vocab\":%u,"
+                "\"n_ctx\":%u,\"n_ctx_train\":%u,\"n_embd\":%u,\"n_layers\":%u,\"n_experts\":%u,\"n_used\":%u,"
+                "\"size\":%" PRIu64 ",",
+                (long long)s->started, model_hparams(s->model)->n_vocab, s->budget.shape.n_ctx,
+                model_hparams(s->model)->n_ctx_train, model_hparams(s->model)->n_embd,
+                model_hparams(s->model)->n_layers, model_hparams(s->model)->n_experts, model_hparams(s->model)->n_used,
+                model_dense_bytes(s->model) + model_expert_bytes(s->model));
+    put_name(out, "arch", model_arch_name(s->model));
+    jbuf_put(out, ",");
+    put_name(out, "quant", model_quant_name(s->model));
+    jbuf_put(out, "}}");
+}
+
+void api_write_models(struct api *api, struct jbuf *out)
+{
+    jbuf_put(out, "{\"object\":\"list\",\"data\":[");
+    put_model(api, out);
+    jbuf_put(out, "]}\n");
+}
+
+void api_write_model(struct api *api, struct jbuf *out)
+{
+    put_model(api, out);
+    jbuf_put(out, "\n");
+}
+
+static void put_budget(struct api *api, struct jbuf *out)
+{
+    const struct budget *b = &api->service->budget;
+
+    jbuf_printf(out,
+                "\"memory\":{\"total\":%" PRIu64 ",\"dense\":%" PRIu64 ",\"kv\":%" PRIu64 ",\"activations\":%" PRIu64
+                ",\"device\":%" PRIu64 ",\"slots\":%" PRIu64 ",\"tables\":%" PRIu64 ",\"other\":%" PRIu64 "}",
+                b->total, b->needs.dense, b->needs.kv, b->needs.activations, b->needs.device, b->slots,
+                b->needs.cache_overhead, b->other);
+}
+
+void api_write_props(struct api *api, struct jbuf *out)
+{
+    const struct service *s = api->service;
+
+    engine_snapshot(api->engine, &api->snapshot);
+    jbuf_put(out, "{\"model\":");
+    put_model(api, out);
+    jbuf_put(out, ",");
+    put_name(out, "path", s->config->model);
+    jbuf_put(out, ",");
+    put_name(out, "version", EXPERTD_VERSION);
+    jbuf_put(out, ",");
+    put_name(out, "chat_format", chat_format_name(s->format));
+    jbuf_put(out, ",");
+    put_name(out, "device", api->snapshot.device);
+    jbuf_put(out, ",");
+    put_name(out, "io", api->snapshot.io);
+    jbuf_put(out, ",");
+    put_name(out, "kv_type", s->config->kv_type == KV_F16 ? "f16" : "f32");
+    jbuf_printf(out,
+                ",\"context\":%u,\"parallel\":%u,\"batch\":%u,\"queue\":%u,\"threads\":%u,"
+                "\"token_bytes\":%" PRIu64 ",\"expert_bytes\":%" PRIu64 ",",
+                s->budget.shape.n_ctx, s->budget.shape.n_seqs, s->budget.shape.batch, s->config->queue, s->n_threads,
+                model_token_bytes(s->model), model_expert_bytes(s->model));
+    put_budget(api, out);
+    jbuf_put(out, "}\n");
+}
+
+static void put_sequence(const struct sequence_snapshot *seq, uint32_t index, struct jbuf *out)
+{
+    const struct job_figures *f = &seq->figures;
+    uint32_t n = f->n_prompt - f->n_reused + f->n_written;
+
+    jbuf_printf(out,
+                "{\"slot\":%u,\"id\":%" PRIu64 ",\"state\":\"%s\",\"prompt_tokens\":%u,\"prompt_done\":%u,"
+                "\"tokens\":%u,\"tokens_per_second\":%.2f,\"hit_rate\":%.4f,\"bytes_read_per_token\":%.0f,"
+                "\"age_s\":%.1f,\"pid\":%d,\"uid\":%d}",
+                index, seq->id, seq->writing ? "writing" : "reading", f->n_prompt, seq->n_read, f->n_written,
+                f->write_ns && f->n_written ? (double)(f->n_written - 1) * 1e9 / (double)f->write_ns : 0,
+                ratio(f->hits, f->hits + f->misses), n ? (double)f->bytes_read / n : 0,
+                (double)(clock_ns() - seq->started_ns) / 1e9, (int)seq->pid, seq->pid ? (int)seq->uid : -1);
+}
+
+static void put_cache(const struct cache_stats *c, struct jbuf *out)
+{
+    jbuf_printf(out,
+                "\"cache\":{\"hits\":%" PRIu64 ",\"misses\":%" PRIu64 ",\"hit_rate\":%.4f,\"bytes_read\":%" PRIu64
+                ",\"read_ns\":%" PRIu64 ",\"wait_ns\":%" PRIu64 ",\"evictions\":%" PRIu64 ",\"reread\":%" PRIu64
+                ",\"slots\":%" PRIu64 ",\"slots_used\":%" PRIu64 ",\"slot_bytes\":%" PRIu64 ",\"huge_bytes\":%" PRIu64
+                "}",
+                c->hits, c->misses, ratio(c->hits, c->hits + c->misses), c->bytes_read, c->read_ns, c->wait_ns,
+                c->evictions, c->reread, c->slots, c->slots_used, c->slot_bytes, c->huge_bytes);
+}
+
+void api_write_stats(struct api *api, struct jbuf *out)
+{
+    struct engine_snapshot *s = &api->snapshot;
+    bool first = true;
+
+    engine_snapshot(api->engine, s);
+    jbuf_put(out, "{");
+    put_name(out, "status", api_health(api));
+    jbuf_printf(out,
+                ",\"uptime_s\":%lld,\"connections\":%u,\"requests\":%" PRIu64 ",\"requests_done\":%" PRIu64
+                ",\"requests_failed\":%" PRIu64 ",\"requests_cancelled\":%" PRIu64 ",\"waiting\":%u,\"active\":%u,",
+                (long long)(time(NULL) - api->service->started), http_connections(api->http), api->n_requests,
+                s->requests_done, s->requests_failed, s->requests_cancelled, s->n_waiting, s->n_active);
+    jbuf_printf(out,
+                "\"prompt_tokens\":%" PRIu64 ",\"tokens\":%" PRIu64 ",\"steps\":%" PRIu64 ",\"step_ns\":%" PRIu64
+                ",\"hit_rate\":%.4f,\"bytes_read_per_token\":%.0f,\"rss\":%" PRIu64 ",\"peak_rss\":%" PRIu64 ",",
+                s->tokens_read, s->tokens_written, s->steps, s->step_ns,
+                ratio(s->cache.hits, s->cache.hits + s->cache.misses),
+                ratio(s->cache.bytes_read, s->tokens_read + s->tokens_written), machine_rss(), machine_peak_rss());
+    put_budget(api, out);
+    jbuf_put(out, ",");
+    put_cache(&s->cache, out);
+    jbuf_put(out, ",\"sequences\":[");
+    for (uint32_t i = 0; i < s->n_seqs; i++) {
+        if (!s->seqs[i].id)
+            continue;
+        jbuf_put(out, first ? "" : ",");
+        put_sequence(&s->seqs[i], i, out);
+        first = false;
+    }
+    jbuf_put(out, "]}\n");
+}
+
+static void metric(struct jbuf *out, const char *name, const char *type, const char *help, double value)
+{
+    jbuf_printf(out, "# HELP expertd_%s %s\n# TYPE expertd_%s %s\nexpertd_%s %.17g\n", name, help, name, type, name,
+                value);
+}
+
+void api_write_metrics(struct api *api, struct jbuf *out)
+{
+    const struct engine_snapshot *s = &api->snapshot;
+    const struct cache_stats *c = &s->cache;
+
+    engine_snapshot(api->engine, &api->snapshot);
+    metric(out, "ready", "gauge", "1 when the model is loaded and the engine alive",
+           strcmp(api_health(api), "ok") == 0);
+    metric(out, "prompt_tokens_total", "counter", "prompt tokens evaluated", (double)s->tokens_read);
+    metric(out, "tokens_total", "counter", "tokens written", (double)s->tokens_written);
+    metric(out, "requests_done_total", "counter", "answers finished", (double)s->requests_done);
+    metric(out, "requests_failed_total", "counter", "answers failed", (double)s->requests_failed);
+    metric(out, "requests_cancelled_total", "counter", "answers whose client went away", (double)s->requests_cancelled);
+    metric(out, "requests_active", "gauge", "answers being computed", s->n_active);
+    metric(out, "requests_waiting", "gauge", "requests waiting for a sequence", s->n_waiting);
+    metric(out, "connections", "gauge", "open connections", http_connections(api->http));
+    metric(out, "step_seconds_total", "counter", "time spent in the forward pass", (double)s->step_ns / 1e9);
+    metric(out, "expert_hits_total", "counter", "experts found in memory", (double)c->hits);
+    metric(out, "expert_misses_total", "counter", "experts read from disk", (double)c->misses);
+    metric(out, "expert_read_bytes_total", "counter", "bytes of experts read", (double)c->bytes_read);
+    metric(out, "expert_wait_seconds_total", "counter", "time the engine stood still for reads",
+           (double)c->wait_ns / 1e9);
+    metric(out, "expert_evictions_total", "counter", "experts evicted", (double)c->evictions);
+    metric(out, "expert_rereads_total", "counter", "records read again after a fault", (double)c->reread);
+    metric(out, "slot_bytes", "gauge", "memory held by expert slots", (double)c->slot_bytes);
+    metric(out, "memory_budget_bytes", "gauge", "the budget", (double)api->service->budget.total);
+    metric(out, "resident_bytes", "gauge", "resident memory", (double)machine_rss());
+    metric(out, "resident_peak_bytes", "gauge", "resident memory at its peak", (double)machine_peak_rss());
+}

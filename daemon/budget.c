@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/budget.h"
+
+#include "base/arith.h"
+#include "daemon/config.h"
+
+#include <stdbool.h>
+
+#define MIB ((uint64_t)1 << 20)
+
+static const uint32_t seqs_tried[] = { 4, 2, 1 };
+static const uint32_t batches_tried[] = { 512, 256, 128, 64, 32 };
+#define CTX_FIRST 4096u
+#define CTX_LEAST 512u
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+uint64_t budget_reserve(uint64_t total)
+{
+    return u64_min(u64_max(total / 32, 3 * MIB), 64 * MIB);
+}
+
+uint64_t budget_of_free(uint64_t free_bytes)
+{
+    uint64_t reserve = u64_max(free_bytes / 10, 256 * MIB);
+
+    return free_bytes > 2 * reserve ? free_bytes - reserve : free_bytes / 2;
+}
+
+/* Rows of logits: one per sequence, and some more so that scoring a prompt does not go token by token. */
+static uint32_t rows_of_logits(const struct budget_wish *wish, uint32_t n_seqs, uint32_t batch)
+{
+    uint64_t rows = wish->total / 128 / ((uint64_t)wish->n_vocab * sizeof(float) + 1);
+
+    rows = u64_max(u64_min(rows, 128), 4);
+    return n_seqs + (uint32_t)u64_min(rows, batch);
+}
+
+static struct budget_shape shape_of(const struct budget_wish *wish, uint32_t n_ctx, uint32_t n_seqs, uint32_t batch)
+{
+    struct budget_shape shape = { .n_ctx = n_ctx, .n_seqs = n_seqs };
+
+    shape.batch = batch < n_ctx ? batch : n_ctx;
+    shape.max_batch = shape.batch + n_seqs;
+    shape.max_logits = rows_of_logits(wish, n_seqs, shape.batch);
+    return shape;
+}
+
+/* Everything but slots. */
+static uint64_t fixed_bytes(const struct budget_wish *wish, const struct budget_needs *needs)
+{
+    return wish->other + needs->dense + needs->kv + needs->activations + needs->device + needs->cache_overhead;
+}
+
+static bool fits(const struct budget_wish *wish, const struct budget_needs *needs)
+{
+    uint64_t fixed = fixed_bytes(wish, needs);
+
+    return fixed <= wish->total && wish->total - fixed >= needs->slots_min;
+}
+
+/* Keys, values and activations take at most a quarter of what could be slots. */
+static bool is_comfortable(const struct budget_wish *wish, const struct budget_needs *needs)
+{
+    uint64_t rest = wish->other + needs->dense + needs->cache_overhead;
+    uint64_t working = needs->kv + needs->activations + needs->device;
+
+    return fits(wish, needs) && working <= (wish->total - rest) / 4;
+}
+
+static void settle(const struct budget_wish *wish, const struct budget_shape *shape, const struct budget_needs *needs,
+                   struct budget *ret_budget)
+{
+    uint64_t rest = wish->total - fixed_bytes(wish, needs);
+
+    *ret_budget = (struct budget){ .total = wish->total,
+                                   .other = wish->other,
+                                   .shape = *shape,
+                                   .needs = *needs,
+                                   .slots = u64_min(rest, u64_max(needs->slots_max, needs->slots_min)) };
+}
+
+/* The values to try of one dimension, best first: the one the user set, or ours. */
+struct ladder {
+    uint32_t v[16];
+    uint32_t n;
+};
+
+static struct ladder ladder_of(uint32_t set, const uint32_t *tried, size_t n)
+{
+    struct ladder l = { { set }, 1 };
+
+    if (set)
+        return l;
+    for (l.n = 0; l.n < n; l.n++)
+        l.v[l.n] = tried[l.n];
+    return l;
+}
+
+static struct ladder contexts(const struct budget_wish *wish)
+{
+    struct ladder l = { { wish->n_ctx }, 1 };
+    uint32_t top = wish->n_ctx_train && wish->n_ctx_train < CTX_FIRST ? wish->n_ctx_train : CTX_FIRST;
+
+    if (wish->n_ctx)
+        return l;
+    l.v[0] = top;
+    for (uint32_t v = CTX_FIRST / 2; v >= CTX_LEAST; v /= 2)
+        if (v < top)
+            l.v[l.n++] = v;
+    return l;
+}
+
+/* Which of two equally small steps down comes first: fewer answers at once, then shorter ones, then smaller chunks. */
+static bool choose(const struct budget_wish *wish, budget_measure measure, const void *ctx, struct budget *ret_budget)
+{
+    struct ladder ctxs = contexts(wish), seqs = ladder_of(wish->n_seqs, seqs_tried, COUNT(seqs_tried));
+    struct ladder batches = ladder_of(wish->batch, batches_tried, COUNT(batches_tried));
+    struct budget_needs needs;
+
+    for (uint32_t b = 0; b < batches.n; b++)
+        for (uint32_t c = 0; c < ctxs.n; c++)
+            for (uint32_t s = 0; s < seqs.n; s++) {
+                struct budget_shape shape = shape_of(wish, ctxs.v[c], seqs.v[s], batches.v[b]);
+
+                measure(ctx, &shape, &needs);
+                if (!is_comfortable(wish, &needs))
+                    continue;
+                settle(wish, &shape, &needs, ret_budget);
+                return true;
+            }
+    return false;
+}
+
+static int refuse(const struct budget_wish *wish, uint64_t least, const struct budget_shape *shape, struct err *err)
+{
+    char total[24], need[24], hint[64] = "";
+
+    /* Rounded up, so that the number said is one that works. */
+    least = (least + MIB - 1) / MIB * MIB;
+    if (wish->n_ctx > CTX_LEAST || wish->n_seqs > 1)
+        snprintf(hint, sizeof(hint), "; a smaller --context or --parallel needs less");
+    size_format(wish->total, total);
+    if (least < 1024 * MIB)
+        snprintf(need, sizeof(need), "%lluM", (unsigned long long)(least / MIB));
+    else
+        snprintf(need, sizeof(need), "%.2fG", (double)(least + (10 * MIB)) / (1024.0 * (double)MIB));
+    return err_set(
+        err, ERR_BUDGET,
+        "a memory budget of %s is too small for this model: at least --memory %s is needed (with --context %u "
+        "--parallel %u --batch %u)%s",
+        total, need, shape->n_ctx, shape->n_seqs, shape->batch, hint);
+}
+
+int budget_divide(const struct budget_wish *wish, budget_measure measure, const void *ctx, struct budget *ret_budget,
+                  struct err *err)
+{
+    struct budget_shape least;
+    struct budget_needs needs;
+    uint32_t n_ctx = wish->n_ctx;
+
+    if (choose(wish, measure, ctx, ret_budget))
+        return 0;
+    if (!n_ctx)
+        n_ctx = wish->n_ctx_train && wish->n_ctx_train < CTX_LEAST ? wish->n_ctx_train : CTX_LEAST;
+    least = shape_of(wish, n_ctx, wish->n_seqs ? wish->n_seqs : 1, wish->batch ? wish->batch : 32);
+    measure(ctx, &least, &needs);
+    if (!fits(wish, &needs))
+        return refuse(wish, fixed_bytes(wish, &needs) + needs.slots_min, &least, err);
+    settle(wish, &least, &needs, ret_budget);
+    return 0;
+}
+
+uint64_t budget_sum(const struct budget *budget)
+{
+    const struct budget_needs *n = &budget->needs;
+
+    return budget->other + n->dense + n->kv + n->activations + n->device + n->cache_overhead + budget->slots;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/engine_impl.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PUBLISH_EVERY_NS 100000000u
+
+static void on_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    struct engine *e = ctx;
+    uint64_t now = clock_ns();
+
+    atomic_store(&e->alive_ns, now);
+    e->totals.load_done = done;
+    e->totals.load_total = total;
+    if (now - e->heard_load_ns < PUBLISH_EVERY_NS && done < total)
+        return;
+    e->heard_load_ns = now;
+    engine_publish(e);
+}
+
+static int open_parts(struct engine *e, struct err *err)
+{
+    const struct service *service = e->service;
+    struct cpu_device_options device;
+    struct cache_options cache;
+    struct forward_options forward;
+    int r;
+
+    service_device_options(service, &device);
+    r = cpu_device_open(&device, &e->device, err);
+    if (r < 0)
+        return r;
+    service_cache_options(service, &cache);
+    r = cache_open(model_layout(service->model), &cache, &e->cache, err);
+    if (r < 0)
+        return r;
+    service_forward_options(service->config, &service->budget.shape, &forward);
+    return forward_open(service->model, e->device, cache_door(e->cache), &forward, on_progress, e, &e->forward, err);
+}
+
+int engine_load(struct engine *e, struct err *err)
+{
+    const struct budget_shape *shape = &e->service->budget.shape;
+    int r = open_parts(e, err);
+
+    if (r < 0)
+        return r;
+    r = scheduler_init(&e->scheduler, shape, shape->n_seqs + e->service->config->queue);
+    e->writers = mem_calloc(shape->n_seqs, sizeof(*e->writers));
+    if (r < 0 || !e->writers)
+        return err_set(err, -ENOMEM, "out of memory");
+    snprintf(e->totals.io, sizeof(e->totals.io), "%s", cache_describe(e->cache));
+    snprintf(e->totals.device, sizeof(e->totals.device), "%s", e->device->name);
+    log_info("compute: %s, %u %s; experts are read with %s", e->device->name, e->service->n_threads,
+             e->service->n_threads == 1 ? "thread" : "threads", cache_describe(e->cache));
+    return 0;
+}
+
+void engine_unload(struct engine *e)
+{
+    if (e->forward)
+        forward_close(e->forward);
+    if (e->cache)
+        cache_close(e->cache);
+    if (e->device)
+        e->device->ops->close(e->device);
+    for (uint32_t i = 0; e->writers && i < e->service->budget.shape.n_seqs; i++) {
+        mem_free(e->writers[i].piece);
+        mem_free(e->writers[i].out);
+    }
+    mem_free(e->writers);
+    scheduler_fini(&e->scheduler);
+}

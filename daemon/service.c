@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/service.h"
+
+#include "base/arith.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/machine.h"
+#include "model/forward.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The measuring functions ask a device; this one has opened nothing of size. */
+struct measure {
+    const struct config *config;
+    const struct model *model;
+    struct device *probe;
+    uint32_t n_threads;
+};
+
+static void device_options(const struct config *config, const struct model *model, uint32_t n_threads,
+                           const struct forward_options *forward, struct cpu_device_options *ret_options)
+{
+    *ret_options = (struct cpu_device_options){ .n_threads = n_threads, .max_level = config->cpu_level };
+    forward_cpu_options(model, forward, ret_options);
+}
+
+void service_device_options(const struct service *service, struct cpu_device_options *ret_options)
+{
+    struct forward_options forward;
+
+    service_forward_options(service->config, &service->budget.shape, &forward);
+    device_options(service->config, service->model, service->n_threads, &forward, ret_options);
+}
+
+void service_forward_options(const struct config *config, const struct budget_shape *shape,
+                             struct forward_options *ret_options)
+{
+    *ret_options = (struct forward_options){ .n_ctx = shape->n_ctx,
+                                             .n_seqs = shape->n_seqs,
+                                             .max_batch = shape->max_batch,
+                                             .max_logits = shape->max_logits,
+                                             .kv_type = config->kv_type,
+                                             .lock = true };
+}
+
+void service_cache_options(const struct service *service, struct cache_options *ret_options)
+{
+    const struct config *config = service->config;
+
+    cache_options_default(ret_options);
+    ret_options->slot_budget = service->budget.slots;
+    ret_options->io_mode = config->io;
+    ret_options->io_engine = config->io_engine;
+    ret_options->queue_depth = config->queue_depth;
+    ret_options->catalog_dir = service->catalog ? config->state_dir : NULL;
+    ret_options->ram_free_bytes =
+        service->free_bytes > service->budget.total ? service->free_bytes - service->budget.total : 0;
+}
+
+static void measure(const void *ctx, const struct budget_shape *shape, struct budget_needs *ret_needs)
+{
+    const struct measure *m = ctx;
+    const struct expert_layout *layout = model_layout(m->model);
+    struct service probe = { .config = m->config, .catalog = true };
+    struct cpu_device_options device;
+    struct forward_options options;
+    struct cache_options cache;
+    struct forward_bytes bytes;
+
+    service_forward_options(m->config, shape, &options);
+    device_options(m->config, m->model, m->n_threads, &options, &device);
+    service_cache_options(&probe, &cache);
+    forward_measure(m->model, m->probe, &options, &bytes);
+    *ret_needs = (struct budget_needs){ .dense = bytes.dense,
+                                        .kv = bytes.kv,
+                                        .activations = bytes.activations,
+                                        .device = cpu_device_bytes(&device),
+                                        .cache_overhead = cache_overhead_bytes(layout, &cache),
+                                        .slots_min = cache_min_bytes(layout),
+                                        /* a slot holds an expert as it lies on disk, with its unaligned ends */
+                                        .slots_max = model_expert_bytes(m->model) +
+                                                     (uint64_t)layout->n_layers * layout->n_experts * 32768 };
+}
+
+static uint64_t free_memory(bool *ret_by_cgroup)
+{
+    struct machine_memory memory;
+    uint64_t free_bytes;
+
+    machine_memory("", &memory);
+    free_bytes = u64_min(memory.available, memory.cgroup);
+    *ret_by_cgroup = memory.cgroup < memory.available;
+    return free_bytes == UINT64_MAX ? (uint64_t)2 << 30 : free_bytes;
+}
+
+static uint64_t choose_total(struct service *service)
+{
+    bool by_cgroup;
+    uint64_t total;
+    char a[24], b[24];
+
+    service->free_bytes = free_memory(&by_cgroup);
+    if (service->config->memory)
+        return service->config->memory;
+    total = budget_of_free(service->free_bytes);
+    log_info("memory: no --memory given; %s are free%s, taking at most %s", size_format(service->free_bytes, a),
+             by_cgroup ? " within this control group" : "", size_format(total, b));
+    return total;
+}
+
+static void say_budget(const struct service *service, const struct budget *b)
+{
+    const struct hparams *hp = model_hparams(service->model);
+    const struct budget_needs *n = &b->needs;
+    uint64_t experts = model_expert_bytes(service->model);
+    double share = experts ? 100.0 * (double)b->slots / (double)experts : 100;
+    char v[7][24];
+
+    log_info("memory: %s in all: %s dense weights, %s keys and values, %s activations and scratch, %s expert slots, %s "
+             "tables, %s everything else",
+             size_format(b->total, v[0]), size_format(n->dense, v[1]), size_format(n->kv, v[2]),
+             size_format(n->activations + n->device, v[3]), size_format(b->slots, v[4]),
+             size_format(n->cache_overhead, v[5]), size_format(b->other, v[6]));
+    log_info("memory: slots for %.0f%% of the experts (%s); one token uses %s of them%s", share > 100 ? 100 : share,
+             size_format(experts, v[0]), size_format(model_token_bytes(service->model), v[1]),
+             b->slots < model_token_bytes(service->model)
+                 ? ": less than that fits, so every token reads from disk; more memory helps here"
+                 : "");
+    log_info("context: %u tokens, %u %s at once, prompts in chunks of %u%s", b->shape.n_ctx, b->shape.n_seqs,
+             b->shape.n_seqs == 1 ? "answer" : "answers", b->shape.batch,
+             service->config->context || b->shape.n_ctx >= hp->n_ctx_train ? "" : " (--context N for longer ones)");
+}
+
+static int divide(struct service *service, struct err *err)
+{
+    const struct config *config = service->config;
+    const struct hparams *hp = model_hparams(service->model);
+    struct measure m = { config, service->model, NULL, service->n_threads };
+    struct cpu_device_options probe = { .n_threads = 1, .max_rows = 1, .max_ff = 1, .max_expert_rows = 1 };
+    struct budget_wish wish = { .total = choose_total(service),
+                                .n_ctx = config->context,
+                                .n_seqs = config->parallel,
+                                .batch = config->batch,
+                                .n_ctx_train = hp->n_ctx_train,
+                                .n_vocab = hp->n_vocab };
+    int r;
+
+    if (hp->n_ctx_train && config->context > hp->n_ctx_train) {
+        log_warning("context: %u is more than this model was made for, taking %u", config->context, hp->n_ctx_train);
+        wish.n_ctx = hp->n_ctx_train;
+    }
+    wish.other = machine_rss() + budget_reserve(wish.total);
+    r = cpu_device_open(&probe, &m.probe, err);
+    if (r < 0)
+        return r;
+    r = budget_divide(&wish, measure, &m, &service->budget, err);
+    m.probe->ops->close(m.probe);
+    if (r == 0)
+        say_budget(service, &service->budget);
+    return r;
+}
+
+static uint32_t choose_threads(const struct config *config)
+{
+    uint32_t cores = cpu_threads_detect();
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (!config->threads)
+        return cores;
+    if (online > 0 && config->threads > (uint32_t)online) {
+        log_warning("threads: %u asked for, but there are only %ld processors; using %ld", config->threads, online,
+                    online);
+        return (uint32_t)online;
+    }
+    return config->threads;
+}
+
+static int make_directories(const char *path)
+{
+    char copy[PATH_MAX];
+
+    if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
+        return -ENAMETOOLONG;
+    for (char *p = copy + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        if (mkdir(copy, 0755) < 0 && errno != EEXIST)
+            return -errno;
+        *p = '/';
+    }
+    return mkdir(copy, 0750) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* A directory that was asked for must work; without the default one we go on, and say what is lost. */
+static int open_state_dir(struct service *service, struct err *err)
+{
+    const struct config *config = service->config;
+    int r = make_directories(config->state_dir);
+
+    if (r == 0 && access(config->state_dir, R_OK | W_OK | X_OK) < 0)
+        r = -errno;
+    service->catalog = r == 0;
+    if (r == 0)
+        return 0;
+    if (config->state_dir_set)
+        return err_sys(err, -r, "state directory '%s' cannot be written", config->state_dir);
+    log_warning("state directory '%s' cannot be written (%s): checksums are kept in memory only; choose another with "
+                "--state-dir",
+                config->state_dir, strerror(-r));
+    return 0;
+}
+
+static int open_model(struct service *service, struct err *err)
+{
+    const struct config *config = service->config;
+    bool recognised;
+    char bytes[24];
+    int r;
+
+    if (!config->model)
+        return err_set(err, -EINVAL,
+                       "no model: give one with --model FILE, or `model = FILE` in the configuration file");
+    r = model_open(config->model, &service->model, err);
+    if (r < 0)
+        return r;
+    r = tokenizer_open(model_gguf(service->model), &service->tokenizer, err);
+    if (r < 0)
+        return err_wrap(err, "model '%s'", config->model);
+    service->format = chat_format_detect(model_gguf(service->model), &recognised);
+    service->name = config->alias ? config->alias : model_name(service->model);
+    log_info("model: %s (%s, %s, %u layers, %u experts of which %u per token, %s)", model_name(service->model),
+             model_arch_name(service->model), model_quant_name(service->model), model_hparams(service->model)->n_layers,
+             model_hparams(service->model)->n_experts, model_hparams(service->model)->n_used,
+             size_format(model_dense_bytes(service->model) + model_expert_bytes(service->model), bytes));
+    if (model_note(service->model))
+        log_warning("model: %s", model_note(service->model));
+    if (tokenizer_warning(service->tokenizer))
+        log_warning("model: %s", tokenizer_warning(service->tokenizer));
+    if (!recognised)
+        log_warning("model: its chat template is not one of those known here; conversations are written as %s",
+                    chat_format_name(service->format));
+    return 0;
+}
+
+int service_open(const struct config *config, struct service *ret_service, struct err *err)
+{
+    struct service service = { .config = config, .started = time(NULL) };
+    int r = open_model(&service, err);
+
+    if (r == 0)
+        r = open_state_dir(&service, err);
+    if (r == 0) {
+        service.n_threads = choose_threads(config);
+        r = divide(&service, err);
+    }
+    if (r < 0) {
+        service_close(&service);
+        return r;
+    }
+    if (config->gpu == GPU_AUTO)
+        log_debug("gpu: this build has no GPU module");
+    *ret_service = service;
+    return 0;
+}
+
+void service_close(struct service *service)
+{
+    if (service->tokenizer)
+        tokenizer_close(service->tokenizer);
+    if (service->model)
+        model_close(service->model);
+    *service = (struct service){ 0 };
+}

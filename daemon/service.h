@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * service.h: the model that is served, as far as it is known before its weights are loaded: its file, its
+ * vocabulary, its way of writing a conversation, and how the memory budget divides over it.
+ *
+ * Opened on the main thread before the loop and the engine start; immutable after that, so both may read it.
+ */
+#ifndef EXPERTD_DAEMON_SERVICE_H
+#define EXPERTD_DAEMON_SERVICE_H
+
+#include "base/err.h"
+#include "daemon/budget.h"
+#include "daemon/config.h"
+#include "model/chat.h"
+#include "model/forward.h"
+#include "model/model.h"
+#include "model/tokenizer.h"
+
+#include <stdbool.h>
+#include <time.h>
+
+struct service {
+    const struct config *config;
+    struct model *model;
+    struct tokenizer *tokenizer;
+    enum chat_format format;
+    struct budget budget;
+    uint32_t n_threads;
+    uint64_t free_bytes; /* of the machine or the control group, when we started */
+    bool catalog;        /* the state directory can be written */
+    const char *name;    /* under which the API shows the model; lent by config or model */
+    time_t started;
+};
+
+/* Open the model, read its vocabulary, divide the budget, and say so in log lines. */
+int service_open(const struct config *config, struct service *ret_service, struct err *err);
+void service_close(struct service *service);
+
+/* How the engine is to open its parts, so that they take what the budget measured. */
+void service_device_options(const struct service *service, struct cpu_device_options *ret_options);
+void service_forward_options(const struct config *config, const struct budget_shape *shape,
+                             struct forward_options *ret_options);
+void service_cache_options(const struct service *service, struct cache_options *ret_options);
+
+#endif
