@@ -7,8 +7,8 @@
  * architecture is an entry here, plus what is truly new in the forward pass.
  *
  * Tensors: a model lends one struct layer_tensors per layer. Every pointer is either a tensor whose shape has been
- * checked against hparams and whose type is computable, or NULL where the layer has no such tensor. Norms and biases are
- * F32. A tensor that no field names is refused at open: what is ignored silently gives wrong answers.
+ * checked against hparams and whose type is computable, or NULL where the layer has no such tensor. Norms and biases
+ * are F32. A tensor that no field names is refused at open: what is ignored silently gives wrong answers.
  *
  * Shapes are written [rows, cols], as struct weight has them (GGUF writes the contiguous dimension first). Static data,
  * thread-safe.

@@ -48,7 +48,7 @@ static int read_magic(struct gguf_reader *r)
 
     if (rc)
         return rc;
-    if (memcmp(head, "GGUF", 4))
+    if (memcmp(head, "GGUF", (size_t)u64_min(4, r->file->bytes)))
         return not_gguf(head, r->err);
     if (r->file->bytes < sizeof(head))
         return err_set(r->err, ERR_FORMAT,
@@ -56,7 +56,7 @@ static int read_magic(struct gguf_reader *r)
     memcpy(&version, head + 4, sizeof(version));
     if (version >= VERSION_MIN && version <= VERSION_MAX)
         return 0;
-    if (__builtin_bswap32(version) <= VERSION_MAX)
+    if (version != 0 && __builtin_bswap32(version) <= VERSION_MAX)
         return err_set(r->err, ERR_UNSUPPORTED, "a big-endian GGUF; convert it to little-endian");
     return err_set(r->err, ERR_UNSUPPORTED,
                    "GGUF version %" PRIu32 "; versions %d and %d are supported: convert it again", version, VERSION_MIN,
@@ -87,9 +87,9 @@ static int read_header(struct gguf *gguf, struct gguf_reader *r, uint32_t file, 
     int rc = read_magic(r);
 
     if (rc == 0)
-        rc = gguf_reader_count(r, "tensors", GGUF_MAX_TENSORS, 1, &n_tensors);
+        rc = gguf_reader_count(r, "tensors", GGUF_MAX_TENSORS, GGUF_MIN_TENSOR_BYTES, &n_tensors);
     if (rc == 0)
-        rc = gguf_reader_count(r, "keys", GGUF_MAX_KEYS, 1, &n_keys);
+        rc = gguf_reader_count(r, "keys", GGUF_MAX_KEYS, GGUF_MIN_KEY_BYTES, &n_keys);
     if (rc == 0)
         rc = gguf_keys_read(r, n_keys, keys);
     if (rc == 0)

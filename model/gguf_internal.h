@@ -28,6 +28,10 @@
 #define GGUF_MAX_HEADER_MEMORY ((size_t)512 << 20)
 #define GGUF_DEFAULT_ALIGNMENT 32u
 
+/* The least that one of each takes in a file. */
+#define GGUF_MIN_KEY_BYTES (8 + 1 + 4 + 1)            /* length, one letter, type, a value of one byte */
+#define GGUF_MIN_TENSOR_BYTES (8 + 1 + 4 + 8 + 4 + 8) /* length, one letter, n_dims, one dimension, type, offset */
+
 /* Bump allocation; see gguf_reader.c. */
 struct gguf_chunk;
 

@@ -34,8 +34,8 @@ int hparams_rope_size(const struct gguf *gguf, const struct arch *arch, struct h
  * rope_freqs.weight of per-dimension factors.
  *
  * With base b, pair i turns by p * b^(-2i/n_rot) / factors[i] at position p. Linear scaling divides all frequencies by
- * the factor. YaRN (Peng et al. 2023, arXiv:2309.00071, section 3) divides slow pairs, keeps fast ones, blends between by
- * a ramp over the pairs that turn beta_fast to beta_slow times in the original context, and scales cos and sin by
+ * the factor. YaRN (Peng et al. 2023, arXiv:2309.00071, section 3) divides slow pairs, keeps fast ones, blends between
+ * by a ramp over the pairs that turn beta_fast to beta_slow times in the original context, and scales cos and sin by
  * 1 + 0.1 ln(factor). */
 int hparams_rope(const struct gguf *gguf, const struct arch *arch, struct hparams *hp, float *inv_freq,
                  struct err *err);
