@@ -21,22 +21,6 @@ void cache_counters_update(struct cache *c)
     atomic_store_explicit(&c->counters.slots_used, c->slots.n_used, memory_order_relaxed);
 }
 
-/* Index into layers of a model layer, or -1; layers are in model order. */
-static int layer_find(const struct expert_layout *layout, uint32_t layer)
-{
-    uint32_t lo = 0, hi = layout->n_layers;
-
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-
-        if (layout->layers[mid].layer < layer)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < layout->n_layers && layout->layers[lo].layer == layer ? (int)lo : -1;
-}
-
 static uint32_t key_of(const struct cache *c, uint32_t layer_index, uint32_t expert)
 {
     return layer_index * c->layout->n_experts + expert;
@@ -78,7 +62,7 @@ static int room_check(const struct cache *c, uint32_t layer_index, const uint16_
 static int request_check(struct cache *c, uint32_t layer, const uint16_t *ids, size_t n, uint32_t *ret_index,
                          struct err *err)
 {
-    int index = layer_find(c->layout, layer), rc;
+    int index = expert_layout_find(c->layout, layer), rc;
 
     if (index < 0)
         return err_set(err, -EINVAL, "layer %u has no experts", layer);
@@ -317,7 +301,7 @@ static void door_abandon(struct expert_door *door)
 static void door_hint(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n)
 {
     struct cache *c = of(door);
-    int index = layer_find(c->layout, layer);
+    int index = expert_layout_find(c->layout, layer);
 
     for (size_t i = 0; i < n && index >= 0; i++) {
         uint32_t key = key_of(c, (uint32_t)index, ids[i]), slot;

@@ -2,17 +2,14 @@
 #include "cache/slots.h"
 
 #include "base/arith.h"
+#include "base/mem.h"
 #include "cache/extent.h"
 
 #include <inttypes.h>
 
-/* What mem_map takes for an arena. */
 static uint64_t arena_bytes(const struct slot_class *class, uint64_t n_slots)
 {
-    uint64_t bytes = n_slots * class->slot_bytes;
-    uint64_t unit = bytes >= 2 << 20 ? 2 << 20 : 4096;
-
-    return (bytes + unit - 1) & ~(unit - 1);
+    return mem_map_bytes(n_slots * class->slot_bytes);
 }
 
 uint32_t slot_plan_class(const struct slot_plan *plan, const struct expert_layer_layout *layer, uint32_t block)

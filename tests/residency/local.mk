@@ -1,0 +1,11 @@
+if HAVE_CRITERION
+residency_tests = tests/residency/test_residency
+check_PROGRAMS += $(residency_tests)
+TESTS += $(residency_tests)
+
+tests_residency_test_residency_SOURCES = tests/residency/test_residency.c \
+	tests/support/ram_door.c tests/support/ram_door.h tests/support/tiny_model.c tests/support/tiny_model.h \
+	tests/support/io_sim.c tests/support/io_sim.h
+tests_residency_test_residency_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_residency_test_residency_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
+endif
