@@ -38,6 +38,6 @@ libcpu_avx512_a_SOURCES = \
 	compute/cpu/avx512_small.c \
 	compute/cpu/avx512_super.c \
 	compute/cpu/kernels_avx512.c
-libcpu_avx512_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+libcpu_avx512_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mbmi2
 LIBS_CPU_LEVELS += libcpu_avx2.a libcpu_avx512.a
 endif

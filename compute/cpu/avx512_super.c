@@ -194,9 +194,252 @@ static void dots_signed(const void *rows, size_t row_bytes, size_t n_rows, size_
     dots_super(SIGNED, rows, row_bytes, n_rows, n, acts, n_acts, y, y_stride);
 }
 
+/* A block straight from the file: 64 weights to a register, in order. */
+struct block {
+    __m512i q[4];
+    __m256i scale, min; /* sixteen of 16 bits */
+    float d, dmin;
+};
+
+/* Different shifts for the two halves of a register, as 16-bit lanes. */
+SIMD_INLINE __m512i halves16(int low, int high)
+{
+    return _mm512_inserti64x4(_mm512_set1_epi16((short)low), _mm256_set1_epi16((short)high), 1);
+}
+
+SIMD_INLINE __m512i halves8(int low, int high)
+{
+    return _mm512_inserti64x4(_mm512_set1_epi8((char)low), _mm256_set1_epi8((char)high), 1);
+}
+
+SIMD_INLINE __m512i load32_twice(const uint8_t *p)
+{
+    return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p));
+}
+
+SIMD_INLINE uint32_t load_u32(const uint8_t *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+/* Eight numbers of 8 bits, each twice, to 16 bits. */
+SIMD_INLINE __m256i twice8(uint64_t bytes)
+{
+    __m128i v = _mm_cvtsi64_si128((long long)bytes);
+
+    return _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(v, v));
+}
+
+/* See unpack_scales_mins. */
+SIMD_INLINE void expand_scales_mins(const uint8_t *p, struct block *block)
+{
+    uint32_t a = load_u32(p), b = load_u32(p + 4), c = load_u32(p + 8);
+    uint64_t high_scales = (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030);
+    uint64_t high_mins = (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030);
+
+    block->scale = twice8((a & 0x3f3f3f3f) | high_scales << 32);
+    block->min = twice8((b & 0x3f3f3f3f) | high_mins << 32);
+}
+
+SIMD_INLINE void expand_d_dmin(const uint8_t *p, struct block *block)
+{
+    __m128 v = _mm_cvtph_ps(_mm_cvtsi32_si128((int)load_u32(p)));
+
+    block->d = _mm_cvtss_f32(v);
+    block->dmin = _mm_cvtss_f32(_mm_movehdup_ps(v));
+}
+
+SIMD_INLINE float load_half(const uint8_t *p)
+{
+    return _cvtsh_ss(half_load(p));
+}
+
+SIMD_INLINE void expand_q4_k(const uint8_t *p, struct block *block)
+{
+    expand_d_dmin(p, block);
+    expand_scales_mins(p + 4, block);
+    UNROLL for (int c = 0; c < 4; c++)
+        block->q[c] = _mm512_and_si512(_mm512_srlv_epi16(load32_twice(p + 16 + 32 * c), halves16(0, 4)),
+                                       _mm512_set1_epi8(15));
+}
+
+SIMD_INLINE void expand_q5_k(const uint8_t *p, struct block *block)
+{
+    __m512i high = load32_twice(p + 16);
+
+    expand_d_dmin(p, block);
+    expand_scales_mins(p + 4, block);
+    UNROLL for (int c = 0; c < 4; c++)
+    {
+        __m512i low = _mm512_and_si512(_mm512_srlv_epi16(load32_twice(p + 48 + 32 * c), halves16(0, 4)),
+                                       _mm512_set1_epi8(15));
+        __mmask64 set = _mm512_test_epi8_mask(high, halves8(1 << (2 * c), 2 << (2 * c)));
+
+        block->q[c] = _mm512_mask_add_epi8(low, set, low, _mm512_set1_epi8(16));
+    }
+}
+
+SIMD_INLINE void expand_q6_k(const uint8_t *p, struct block *block)
+{
+    const __m512i nibble = _mm512_set1_epi8(15), pair = _mm512_set1_epi8(0x30);
+
+    UNROLL for (int h = 0; h < 2; h++)
+    {
+        __m512i low = _mm512_loadu_si512(p + 64 * h), high = load32_twice(p + 128 + 32 * h);
+
+        block->q[2 * h] = _mm512_or_si512(_mm512_and_si512(low, nibble),
+                                          _mm512_and_si512(_mm512_sllv_epi16(high, halves16(4, 2)), pair));
+        block->q[2 * h + 1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(low, 4), nibble),
+                                              _mm512_and_si512(_mm512_srlv_epi16(high, halves16(0, 2)), pair));
+    }
+    block->scale = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p + 192)));
+    block->d = load_half(p + 208);
+}
+
+/* 64 two-bit weights from 32 bytes, c counts registers. */
+SIMD_INLINE __m512i expand_pairs(const uint8_t *p, int c)
+{
+    return _mm512_and_si512(_mm512_srlv_epi16(load32_twice(p + 32 * (c / 2)), halves16(c % 2 * 4, c % 2 * 4 + 2)),
+                            _mm512_set1_epi8(3));
+}
+
+SIMD_INLINE void expand_q2_k(const uint8_t *p, struct block *block)
+{
+    __m256i scales = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+
+    block->scale = _mm256_and_si256(scales, _mm256_set1_epi16(15));
+    block->min = _mm256_srli_epi16(scales, 4);
+    UNROLL for (int c = 0; c < 4; c++)
+        block->q[c] = expand_pairs(p + 16, c);
+    expand_d_dmin(p + 80, block);
+}
+
+SIMD_INLINE void expand_q3_k(const uint8_t *p, struct block *block)
+{
+    uint32_t a = load_u32(p + 96), b = load_u32(p + 100), high = load_u32(p + 104);
+    __m128i scales = _mm_set_epi32((int)((b >> 4 & 0x0f0f0f0f) | (high >> 2 & 0x30303030)),
+                                   (int)((a >> 4 & 0x0f0f0f0f) | (high & 0x30303030)),
+                                   (int)((b & 0x0f0f0f0f) | (high << 2 & 0x30303030)),
+                                   (int)((a & 0x0f0f0f0f) | (high << 4 & 0x30303030)));
+    __m512i bits = load32_twice(p);
+
+    block->scale = _mm256_cvtepi8_epi16(_mm_sub_epi8(scales, _mm_set1_epi8(32)));
+    UNROLL for (int c = 0; c < 4; c++)
+    {
+        __m512i low = expand_pairs(p + 32, c);
+        __mmask64 set = _mm512_test_epi8_mask(bits, halves8(1 << (2 * c), 2 << (2 * c)));
+
+        block->q[c] = _mm512_mask_add_epi8(low, set, low, _mm512_set1_epi8(4));
+    }
+    block->d = load_half(p + 108);
+}
+
+SIMD_INLINE void expand_iq4_xs(const uint8_t *p, struct block *block)
+{
+    const __m512i values = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)quant_iq4_values));
+    const __m512i shifts = _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004,
+                                            0x0004000400040004, 0, 0);
+    uint32_t high = half_load(p + 2), low = load_u32(p + 4);
+    /* each byte of scales: a nibble of `low` and a pair of bits of `high` */
+    uint64_t nibbles = _pdep_u64(low, 0x0f0f0f0f0f0f0f0f), pairs = _pdep_u64(high, 0x3030303030303030);
+    __m256i scales = twice8(nibbles | pairs);
+
+    block->scale = _mm256_sub_epi16(scales, _mm256_set1_epi16(32));
+    UNROLL for (int c = 0; c < 4; c++)
+    {
+        __m512i twice = _mm512_permutex_epi64(load32_twice(p + 8 + 32 * c), 0x44);
+
+        twice = _mm512_mask_permutex_epi64(twice, 0xf0, load32_twice(p + 8 + 32 * c), 0xee);
+        block->q[c] = _mm512_shuffle_epi8(
+            values, _mm512_and_si512(_mm512_srlv_epi16(twice, shifts), _mm512_set1_epi8(15)));
+    }
+    block->d = load_half(p);
+}
+
+SIMD_INLINE void expand(enum quant_type type, const uint8_t *p, struct block *block)
+{
+    switch (type) {
+    case QUANT_Q2_K:
+        expand_q2_k(p, block);
+        break;
+    case QUANT_Q3_K:
+        expand_q3_k(p, block);
+        break;
+    case QUANT_Q4_K:
+        expand_q4_k(p, block);
+        break;
+    case QUANT_Q5_K:
+        expand_q5_k(p, block);
+        break;
+    case QUANT_Q6_K:
+        expand_q6_k(p, block);
+        break;
+    default: /* QUANT_IQ4_XS */
+        expand_iq4_xs(p, block);
+    }
+}
+
+SIMD_INLINE void packed_block_add(enum quant_type type, enum extra extra, const uint8_t *p, const struct act_super *a,
+                                  __m256 *lanes)
+{
+    __m512i sums = _mm512_setzero_si512();
+    __m256i whole, act_sums = load16(a->sum);
+    struct block w;
+
+    expand(type, p, &w);
+    UNROLL for (int c = 0; c < 4; c++)
+        sums = _mm512_dpwssd_epi32(sums, pair_products(extra, w.q[c], _mm512_load_si512(a->q + 64 * c)),
+                                   _mm512_permutexvar_epi16(scale_index(c), _mm512_castsi256_si512(w.scale)));
+    whole = fold(sums);
+    if (extra == OFFSET)
+        whole = _mm256_sub_epi32(
+            whole, _mm256_slli_epi32(_mm256_madd_epi16(w.scale, act_sums), type == QUANT_Q6_K ? 5 : 2));
+    *lanes = _mm256_add_ps(*lanes, _mm256_mul_ps(_mm256_set1_ps(w.d * a->d), _mm256_cvtepi32_ps(whole)));
+    if (extra == MINS)
+        *lanes = _mm256_sub_ps(*lanes, _mm256_mul_ps(_mm256_set1_ps(w.dmin * a->d),
+                                                     _mm256_cvtepi32_ps(_mm256_madd_epi16(w.min, act_sums))));
+}
+
+SIMD_INLINE void rows_super(enum quant_type type, enum extra extra, size_t block_bytes, const void *w, size_t row_bytes,
+                            size_t n_rows, size_t n, const void *act, float *y)
+{
+    const uint8_t *p = w;
+
+    for (size_t r = 0; r < n_rows; r++, p += row_bytes) {
+        const struct act_super *a = act;
+        __m256 lanes = _mm256_setzero_ps();
+
+        for (size_t b = 0; b < n / QUANT_SUPER; b++)
+            packed_block_add(type, extra, p + b * block_bytes, a + b, &lanes);
+        y[r] = sum8(lanes);
+    }
+}
+
+#define ROWS_SUPER(name, type, extra, block_bytes)                                                                     \
+    static void name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y)              \
+    {                                                                                                                  \
+        rows_super(type, extra, block_bytes, w, row_bytes, n_rows, n, act, y);                                         \
+    }
+
+ROWS_SUPER(rows_q2_k, QUANT_Q2_K, MINS, 84)
+ROWS_SUPER(rows_q3_k, QUANT_Q3_K, OFFSET, 110)
+ROWS_SUPER(rows_q4_k, QUANT_Q4_K, MINS, 144)
+ROWS_SUPER(rows_q5_k, QUANT_Q5_K, MINS, 176)
+ROWS_SUPER(rows_q6_k, QUANT_Q6_K, OFFSET, 210)
+ROWS_SUPER(rows_iq4_xs, QUANT_IQ4_XS, SIGNED, 136)
+
 void avx512_super_fill(struct cpu_kernels *k)
 {
     k->dots[QUANT_Q2_K] = k->dots[QUANT_Q4_K] = k->dots[QUANT_Q5_K] = dots_mins;
     k->dots[QUANT_Q3_K] = k->dots[QUANT_Q6_K] = dots_offset;
     k->dots[QUANT_IQ4_XS] = dots_signed;
+    k->rows[QUANT_Q2_K] = rows_q2_k;
+    k->rows[QUANT_Q3_K] = rows_q3_k;
+    k->rows[QUANT_Q4_K] = rows_q4_k;
+    k->rows[QUANT_Q5_K] = rows_q5_k;
+    k->rows[QUANT_Q6_K] = rows_q6_k;
+    k->rows[QUANT_IQ4_XS] = rows_iq4_xs;
 }
