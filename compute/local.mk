@@ -31,7 +31,11 @@ LIBS_CPU_LEVELS =
 if HOST_X86_64
 noinst_LIBRARIES += libcpu_avx2.a libcpu_avx512.a
 AVX2_CFLAGS = -mavx2 -mfma -mf16c
-libcpu_avx2_a_SOURCES = compute/cpu/kernels_avx2.c
+libcpu_avx2_a_SOURCES = \
+	compute/cpu/avx2.h \
+	compute/cpu/avx2_small.c \
+	compute/cpu/avx2_super.c \
+	compute/cpu/kernels_avx2.c
 libcpu_avx2_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS)
 libcpu_avx512_a_SOURCES = \
 	compute/cpu/avx512.h \

@@ -133,8 +133,8 @@ static void dots_mins(const void *rows, size_t row_bytes, size_t n_rows, size_t 
 /* Two 16-byte groups of nibbles to 64 bytes: low and high nibbles of one, then of the other. */
 SIMD_INLINE __m512i nibbles_of(const uint8_t *p0, const uint8_t *p1)
 {
-    const __m512i shifts = _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004,
-                                            0x0004000400040004, 0, 0);
+    const __m512i shifts =
+        _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004, 0x0004000400040004, 0, 0);
     __m256i first = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p0));
     __m256i second = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p1));
     __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
@@ -225,42 +225,45 @@ SIMD_INLINE void packed_add(enum quant_type type, size_t block_bytes, const uint
 }
 
 SIMD_INLINE void packed_rows(enum quant_type type, size_t block_bytes, const uint8_t *p, size_t row_bytes,
-                             const int n_rows, size_t n, const struct small_row *a, float *y)
+                             const int n_rows, size_t n, const struct small_row *a, float *y, size_t y_stride)
 {
     size_t n_blocks = n / QUANT_SMALL, b = 0;
     __m512 lanes[4];
 
-    UNROLL for (int r = 0; r < n_rows; r++)
-        lanes[r] = _mm512_setzero_ps();
+    UNROLL for (int r = 0; r < n_rows; r++) lanes[r] = _mm512_setzero_ps();
     for (; b + 2 <= n_blocks; b += 2)
         packed_add(type, block_bytes, p, row_bytes, n_rows, a, b, 3, lanes);
     if (b < n_blocks)
         packed_add(type, block_bytes, p, row_bytes, n_rows, a, b, 1, lanes);
     UNROLL for (int r = 0; r < n_rows; r++)
     {
-        y[r] = sum16(lanes[r]);
+        float *out = y + (size_t)r * y_stride;
+
+        *out = sum16(lanes[r]);
         if (type == QUANT_Q4_1 || type == QUANT_Q5_1)
-            y[r] += packed_mins(p + (size_t)r * row_bytes, block_bytes, a, n_blocks);
+            *out += packed_mins(p + (size_t)r * row_bytes, block_bytes, a, n_blocks);
     }
 }
 
+/* Rows that are multiplied together lie a good way apart, so that each is part of a long stream for the prefetcher. */
 SIMD_INLINE void rows_small(enum quant_type type, size_t block_bytes, const void *w, size_t row_bytes, size_t n_rows,
                             size_t n, const void *act, float *y)
 {
+    enum { STREAMS = 2 };
     struct small_row a = small_row_at(act, n);
+    size_t n_each = n_rows / STREAMS;
     const uint8_t *p = w;
-    size_t r = 0;
 
-    for (; r + 4 <= n_rows; r += 4)
-        packed_rows(type, block_bytes, p + r * row_bytes, row_bytes, 4, n, &a, y + r);
-    for (; r < n_rows; r++)
-        packed_rows(type, block_bytes, p + r * row_bytes, row_bytes, 1, n, &a, y + r);
+    for (size_t r = 0; r < n_each; r++)
+        packed_rows(type, block_bytes, p + r * row_bytes, n_each * row_bytes, STREAMS, n, &a, y + r, n_each);
+    for (size_t r = STREAMS * n_each; r < n_rows; r++)
+        packed_rows(type, block_bytes, p + r * row_bytes, 0, 1, n, &a, y + r, 1);
 }
 
-#define ROWS_SMALL(name, type, block_bytes)                                                                            \
-    static void name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y)              \
-    {                                                                                                                  \
-        rows_small(type, block_bytes, w, row_bytes, n_rows, n, act, y);                                                \
+#define ROWS_SMALL(name, type, block_bytes)                                                               \
+    static void name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y) \
+    {                                                                                                     \
+        rows_small(type, block_bytes, w, row_bytes, n_rows, n, act, y);                                   \
     }
 
 ROWS_SMALL(rows_q4_0, QUANT_Q4_0, 18)

@@ -261,9 +261,8 @@ SIMD_INLINE void expand_q4_k(const uint8_t *p, struct block *block)
 {
     expand_d_dmin(p, block);
     expand_scales_mins(p + 4, block);
-    UNROLL for (int c = 0; c < 4; c++)
-        block->q[c] = _mm512_and_si512(_mm512_srlv_epi16(load32_twice(p + 16 + 32 * c), halves16(0, 4)),
-                                       _mm512_set1_epi8(15));
+    UNROLL for (int c = 0; c < 4; c++) block->q[c] =
+        _mm512_and_si512(_mm512_srlv_epi16(load32_twice(p + 16 + 32 * c), halves16(0, 4)), _mm512_set1_epi8(15));
 }
 
 SIMD_INLINE void expand_q5_k(const uint8_t *p, struct block *block)
@@ -274,8 +273,8 @@ SIMD_INLINE void expand_q5_k(const uint8_t *p, struct block *block)
     expand_scales_mins(p + 4, block);
     UNROLL for (int c = 0; c < 4; c++)
     {
-        __m512i low = _mm512_and_si512(_mm512_srlv_epi16(load32_twice(p + 48 + 32 * c), halves16(0, 4)),
-                                       _mm512_set1_epi8(15));
+        __m512i low =
+            _mm512_and_si512(_mm512_srlv_epi16(load32_twice(p + 48 + 32 * c), halves16(0, 4)), _mm512_set1_epi8(15));
         __mmask64 set = _mm512_test_epi8_mask(high, halves8(1 << (2 * c), 2 << (2 * c)));
 
         block->q[c] = _mm512_mask_add_epi8(low, set, low, _mm512_set1_epi8(16));
@@ -312,18 +311,16 @@ SIMD_INLINE void expand_q2_k(const uint8_t *p, struct block *block)
 
     block->scale = _mm256_and_si256(scales, _mm256_set1_epi16(15));
     block->min = _mm256_srli_epi16(scales, 4);
-    UNROLL for (int c = 0; c < 4; c++)
-        block->q[c] = expand_pairs(p + 16, c);
+    UNROLL for (int c = 0; c < 4; c++) block->q[c] = expand_pairs(p + 16, c);
     expand_d_dmin(p + 80, block);
 }
 
 SIMD_INLINE void expand_q3_k(const uint8_t *p, struct block *block)
 {
     uint32_t a = load_u32(p + 96), b = load_u32(p + 100), high = load_u32(p + 104);
-    __m128i scales = _mm_set_epi32((int)((b >> 4 & 0x0f0f0f0f) | (high >> 2 & 0x30303030)),
-                                   (int)((a >> 4 & 0x0f0f0f0f) | (high & 0x30303030)),
-                                   (int)((b & 0x0f0f0f0f) | (high << 2 & 0x30303030)),
-                                   (int)((a & 0x0f0f0f0f) | (high << 4 & 0x30303030)));
+    __m128i scales = _mm_set_epi32(
+        (int)((b >> 4 & 0x0f0f0f0f) | (high >> 2 & 0x30303030)), (int)((a >> 4 & 0x0f0f0f0f) | (high & 0x30303030)),
+        (int)((b & 0x0f0f0f0f) | (high << 2 & 0x30303030)), (int)((a & 0x0f0f0f0f) | (high << 4 & 0x30303030)));
     __m512i bits = load32_twice(p);
 
     block->scale = _mm256_cvtepi8_epi16(_mm_sub_epi8(scales, _mm_set1_epi8(32)));
@@ -340,8 +337,8 @@ SIMD_INLINE void expand_q3_k(const uint8_t *p, struct block *block)
 SIMD_INLINE void expand_iq4_xs(const uint8_t *p, struct block *block)
 {
     const __m512i values = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)quant_iq4_values));
-    const __m512i shifts = _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004,
-                                            0x0004000400040004, 0, 0);
+    const __m512i shifts =
+        _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004, 0x0004000400040004, 0, 0);
     uint32_t high = half_load(p + 2), low = load_u32(p + 4);
     /* each byte of scales: a nibble of `low` and a pair of bits of `high` */
     uint64_t nibbles = _pdep_u64(low, 0x0f0f0f0f0f0f0f0f), pairs = _pdep_u64(high, 0x3030303030303030);
@@ -353,8 +350,8 @@ SIMD_INLINE void expand_iq4_xs(const uint8_t *p, struct block *block)
         __m512i twice = _mm512_permutex_epi64(load32_twice(p + 8 + 32 * c), 0x44);
 
         twice = _mm512_mask_permutex_epi64(twice, 0xf0, load32_twice(p + 8 + 32 * c), 0xee);
-        block->q[c] = _mm512_shuffle_epi8(
-            values, _mm512_and_si512(_mm512_srlv_epi16(twice, shifts), _mm512_set1_epi8(15)));
+        block->q[c] =
+            _mm512_shuffle_epi8(values, _mm512_and_si512(_mm512_srlv_epi16(twice, shifts), _mm512_set1_epi8(15)));
     }
     block->d = load_half(p);
 }
@@ -390,13 +387,13 @@ SIMD_INLINE void packed_block_add(enum quant_type type, enum extra extra, const 
     struct block w;
 
     expand(type, p, &w);
-    UNROLL for (int c = 0; c < 4; c++)
-        sums = _mm512_dpwssd_epi32(sums, pair_products(extra, w.q[c], _mm512_load_si512(a->q + 64 * c)),
-                                   _mm512_permutexvar_epi16(scale_index(c), _mm512_castsi256_si512(w.scale)));
+    UNROLL for (int c = 0; c < 4; c++) sums =
+        _mm512_dpwssd_epi32(sums, pair_products(extra, w.q[c], _mm512_load_si512(a->q + 64 * c)),
+                            _mm512_permutexvar_epi16(scale_index(c), _mm512_castsi256_si512(w.scale)));
     whole = fold(sums);
     if (extra == OFFSET)
-        whole = _mm256_sub_epi32(
-            whole, _mm256_slli_epi32(_mm256_madd_epi16(w.scale, act_sums), type == QUANT_Q6_K ? 5 : 2));
+        whole = _mm256_sub_epi32(whole,
+                                 _mm256_slli_epi32(_mm256_madd_epi16(w.scale, act_sums), type == QUANT_Q6_K ? 5 : 2));
     *lanes = _mm256_add_ps(*lanes, _mm256_mul_ps(_mm256_set1_ps(w.d * a->d), _mm256_cvtepi32_ps(whole)));
     if (extra == MINS)
         *lanes = _mm256_sub_ps(*lanes, _mm256_mul_ps(_mm256_set1_ps(w.dmin * a->d),
@@ -418,10 +415,10 @@ SIMD_INLINE void rows_super(enum quant_type type, enum extra extra, size_t block
     }
 }
 
-#define ROWS_SUPER(name, type, extra, block_bytes)                                                                     \
-    static void name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y)              \
-    {                                                                                                                  \
-        rows_super(type, extra, block_bytes, w, row_bytes, n_rows, n, act, y);                                         \
+#define ROWS_SUPER(name, type, extra, block_bytes)                                                        \
+    static void name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y) \
+    {                                                                                                     \
+        rows_super(type, extra, block_bytes, w, row_bytes, n_rows, n, act, y);                            \
     }
 
 ROWS_SUPER(rows_q2_k, QUANT_Q2_K, MINS, 84)

@@ -84,8 +84,9 @@ VEC_INLINE void dot_four(enum quant_type type, const void *const w[4], const flo
     y[3] = vec_sum(&s3);
 }
 
-VEC_INLINE void rows_float(enum quant_type type, const void *w, size_t row_bytes, size_t n_rows, size_t n,
-                           const void *act, float *y)
+/* Rows that are in the cache: four at a time. */
+VEC_INLINE void rows_near(enum quant_type type, const void *w, size_t row_bytes, size_t n_rows, size_t n,
+                          const void *act, float *y)
 {
     const char *p = w;
     const float *x = act;
@@ -98,19 +99,27 @@ VEC_INLINE void rows_float(enum quant_type type, const void *w, size_t row_bytes
         y[r] = dot_one(type, p, x, n);
 }
 
+/* Rows that come from memory: one after the other, as the prefetcher likes it. */
+VEC_INLINE void rows_far(enum quant_type type, const void *w, size_t row_bytes, size_t n_rows, size_t n,
+                         const void *act, float *y)
+{
+    for (size_t r = 0; r < n_rows; r++)
+        y[r] = dot_one(type, (const char *)w + r * row_bytes, act, n);
+}
+
 static void rows_f32(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y)
 {
-    rows_float(QUANT_F32, w, row_bytes, n_rows, n, act, y);
+    rows_far(QUANT_F32, w, row_bytes, n_rows, n, act, y);
 }
 
 static void rows_f16(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y)
 {
-    rows_float(QUANT_F16, w, row_bytes, n_rows, n, act, y);
+    rows_far(QUANT_F16, w, row_bytes, n_rows, n, act, y);
 }
 
 static void rows_bf16(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y)
 {
-    rows_float(QUANT_BF16, w, row_bytes, n_rows, n, act, y);
+    rows_far(QUANT_BF16, w, row_bytes, n_rows, n, act, y);
 }
 
 /* Four rows at a time against one act, so that the act is loaded once. */
@@ -118,7 +127,7 @@ static void dots_float(const void *rows, size_t row_bytes, size_t n_rows, size_t
                        size_t n_acts, float *y, size_t y_stride)
 {
     for (size_t t = 0; t < n_acts; t++)
-        rows_f32(rows, row_bytes, n_rows, n, acts[t], y + t * y_stride);
+        rows_near(QUANT_F32, rows, row_bytes, n_rows, n, acts[t], y + t * y_stride);
 }
 
 static void unpack_float(enum quant_type type, const void *src, size_t n, void *row)
@@ -256,7 +265,7 @@ VEC_INLINE float attend_scores(const struct attend_block *b, enum quant_type typ
     size_t stride = b->kv_stride * (type == QUANT_F16 ? 2 : 4);
     float max = -INFINITY;
 
-    rows_float(type, b->k, stride, n, b->head_dim, q, scores);
+    rows_near(type, b->k, stride, n, b->head_dim, q, scores);
     for (uint32_t j = 0; j < n; j++) {
         scores[j] *= b->scale;
         max = scores[j] > max || scores[j] != scores[j] ? scores[j] : max;

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * avx2_super.c: products of super-blocks (ACT_SUPER in kernels.h), 32 weights to a register.
+ *
+ * Weights are unsigned bytes, activations signed: vpmaddubsw adds pairs of products to 16 bits, which cannot overflow
+ * with weights up to 63, and vpmaddwd multiplies them by the groups' scales and adds to 32 bits.
+ */
+#include "compute/cpu/avx2.h"
+#include "compute/cpu/unpack_kernels.h"
+
+/* What a format has besides scales. */
+enum extra { OFFSET, MINS, SIGNED };
+
+/* A block as the arithmetic wants it, but for the weights. */
+struct block {
+    __m256i scale, min; /* sixteen of 16 bits */
+    float d, dmin;
+    int offset_shift; /* offset = 1 << offset_shift */
+};
+
+/* Scales 2c and 2c + 1, eight times each. */
+SIMD_INLINE __m256i scales_of(__m256i scale, int c)
+{
+    const __m256i first =
+        _mm256_set_epi64x(0x0302030203020302, 0x0302030203020302, 0x0100010001000100, 0x0100010001000100);
+    /* the half of `scale` in which the two lie, in both halves */
+    __m256i half =
+        c < 4 ? _mm256_permute2x128_si256(scale, scale, 0x00) : _mm256_permute2x128_si256(scale, scale, 0x11);
+
+    return _mm256_shuffle_epi8(half, _mm256_add_epi8(first, _mm256_set1_epi8((char)(c % 4 * 4))));
+}
+
+SIMD_INLINE __m256i sums_add(enum extra extra, __m256i sums, __m256i q, const struct act_super *a, __m256i scale, int c)
+{
+    __m256i x = load32(a->q + 32 * c);
+    __m256i products = extra == SIGNED ? signed_products(q, x) : _mm256_maddubs_epi16(q, x);
+
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(products, scale));
+}
+
+SIMD_INLINE void lanes_add(enum extra extra, const struct block *w, const struct act_super *a, __m256i sums,
+                           __m256 *lanes)
+{
+    __m256i act_sums = load32(a->sum);
+
+    if (extra == OFFSET)
+        sums = _mm256_sub_epi32(sums, _mm256_slli_epi32(_mm256_madd_epi16(w->scale, act_sums), w->offset_shift));
+    *lanes = _mm256_add_ps(*lanes, _mm256_mul_ps(_mm256_set1_ps(w->d * a->d), _mm256_cvtepi32_ps(sums)));
+    if (extra == MINS)
+        *lanes = _mm256_sub_ps(*lanes, _mm256_mul_ps(_mm256_set1_ps(w->dmin * a->d),
+                                                     _mm256_cvtepi32_ps(_mm256_madd_epi16(w->min, act_sums))));
+}
+
+/* One unpacked row, some tokens. */
+SIMD_INLINE void dots_tile(enum extra extra, const struct quant_super *row, size_t n, const void *const *acts,
+                           const int n_tokens, float *y, size_t y_stride)
+{
+    __m256 lanes[4];
+
+    UNROLL for (int t = 0; t < n_tokens; t++) lanes[t] = _mm256_setzero_ps();
+    for (size_t b = 0; b < n / QUANT_SUPER; b++) {
+        struct block w = { load32(row[b].scale), load32(row[b].min), row[b].d, row[b].dmin,
+                           row[b].offset == 32 ? 5 : 2 };
+        const struct act_super *a[4];
+        __m256i sums[4];
+
+        UNROLL for (int t = 0; t < n_tokens; t++)
+        {
+            a[t] = (const struct act_super *)acts[t] + b;
+            sums[t] = _mm256_setzero_si256();
+        }
+        UNROLL for (int c = 0; c < 8; c++)
+        {
+            __m256i q = load32(row[b].q + 32 * c), scale = scales_of(w.scale, c);
+
+            UNROLL for (int t = 0; t < n_tokens; t++) sums[t] = sums_add(extra, sums[t], q, a[t], scale, c);
+        }
+        UNROLL for (int t = 0; t < n_tokens; t++) lanes_add(extra, &w, a[t], sums[t], &lanes[t]);
+    }
+    UNROLL for (int t = 0; t < n_tokens; t++) y[(size_t)t * y_stride] = sum8(lanes[t]);
+}
+
+SIMD_INLINE void dots_super(enum extra extra, const void *rows, size_t row_bytes, size_t n_rows, size_t n,
+                            const void *const *acts, size_t n_acts, float *y, size_t y_stride)
+{
+    for (size_t r = 0; r < n_rows; r++) {
+        const struct quant_super *row = (const struct quant_super *)((const char *)rows + r * row_bytes);
+        size_t t = 0;
+
+        for (; t + 4 <= n_acts; t += 4)
+            dots_tile(extra, row, n, acts + t, 4, y + t * y_stride + r, y_stride);
+        for (; t < n_acts; t++)
+            dots_tile(extra, row, n, acts + t, 1, y + t * y_stride + r, y_stride);
+    }
+}
+
+static void dots_offset(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
+                        size_t n_acts, float *y, size_t y_stride)
+{
+    dots_super(OFFSET, rows, row_bytes, n_rows, n, acts, n_acts, y, y_stride);
+}
+
+static void dots_mins(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
+                      size_t n_acts, float *y, size_t y_stride)
+{
+    dots_super(MINS, rows, row_bytes, n_rows, n, acts, n_acts, y, y_stride);
+}
+
+static void dots_signed(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
+                        size_t n_acts, float *y, size_t y_stride)
+{
+    dots_super(SIGNED, rows, row_bytes, n_rows, n, acts, n_acts, y, y_stride);
+}
+
+SIMD_INLINE uint32_t load_u32(const uint8_t *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+/* Eight numbers of 8 bits, each twice, to 16 bits. */
+SIMD_INLINE __m256i twice8(uint64_t bytes)
+{
+    __m128i v = _mm_cvtsi64_si128((long long)bytes);
+
+    return _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(v, v));
+}
+
+/* See unpack_scales_mins. */
+SIMD_INLINE void expand_scales_mins(const uint8_t *p, struct block *block)
+{
+    uint32_t a = load_u32(p), b = load_u32(p + 4), c = load_u32(p + 8);
+    uint64_t high_scales = (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030);
+    uint64_t high_mins = (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030);
+
+    block->scale = twice8((a & 0x3f3f3f3f) | high_scales << 32);
+    block->min = twice8((b & 0x3f3f3f3f) | high_mins << 32);
+}
+
+SIMD_INLINE void expand_d_dmin(const uint8_t *p, struct block *block)
+{
+    __m128 v = _mm_cvtph_ps(_mm_cvtsi32_si128((int)load_u32(p)));
+
+    block->d = _mm_cvtss_f32(v);
+    block->dmin = _mm_cvtss_f32(_mm_movehdup_ps(v));
+}
+
+SIMD_INLINE void expand_q3_k_scales(const uint8_t *p, struct block *block)
+{
+    uint32_t a = load_u32(p), b = load_u32(p + 4), high = load_u32(p + 8);
+    __m128i scales = _mm_set_epi32(
+        (int)((b >> 4 & 0x0f0f0f0f) | (high >> 2 & 0x30303030)), (int)((a >> 4 & 0x0f0f0f0f) | (high & 0x30303030)),
+        (int)((b & 0x0f0f0f0f) | (high << 2 & 0x30303030)), (int)((a & 0x0f0f0f0f) | (high << 4 & 0x30303030)));
+
+    block->scale = _mm256_cvtepi8_epi16(_mm_sub_epi8(scales, _mm_set1_epi8(32)));
+}
+
+SIMD_INLINE void expand_iq4_xs_scales(const uint8_t *p, struct block *block)
+{
+    uint32_t high = half_load(p), low = load_u32(p + 2);
+    uint64_t scales = 0;
+
+    for (int j = 0; j < 8; j++)
+        scales |= (uint64_t)((low >> (4 * j) & 15) | (high >> (2 * j) & 3) << 4) << (8 * j);
+    block->scale = _mm256_sub_epi16(twice8(scales), _mm256_set1_epi16(32));
+}
+
+SIMD_INLINE void expand_head(enum quant_type type, const uint8_t *p, struct block *block)
+{
+    switch (type) {
+    case QUANT_Q2_K:
+        block->scale = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+        block->min = _mm256_srli_epi16(block->scale, 4);
+        block->scale = _mm256_and_si256(block->scale, _mm256_set1_epi16(15));
+        expand_d_dmin(p + 80, block);
+        break;
+    case QUANT_Q3_K:
+        expand_q3_k_scales(p + 96, block);
+        block->d = _cvtsh_ss(half_load(p + 108));
+        block->offset_shift = 2;
+        break;
+    case QUANT_Q6_K:
+        block->scale = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p + 192)));
+        block->d = _cvtsh_ss(half_load(p + 208));
+        block->offset_shift = 5;
+        break;
+    case QUANT_IQ4_XS:
+        expand_iq4_xs_scales(p + 2, block);
+        block->d = _cvtsh_ss(half_load(p));
+        break;
+    default: /* QUANT_Q4_K, QUANT_Q5_K */
+        expand_d_dmin(p, block);
+        expand_scales_mins(p + 4, block);
+    }
+}
+
+/* Shifts of 16-bit lanes whose strays a mask takes away. */
+SIMD_INLINE __m256i bits_of(__m256i v, int shift, int mask)
+{
+    return _mm256_and_si256(shift >= 0 ? _mm256_srli_epi16(v, shift) : _mm256_slli_epi16(v, -shift),
+                            _mm256_set1_epi8((char)mask));
+}
+
+SIMD_INLINE __m256i expand_iq4_xs(const uint8_t *p)
+{
+    __m128i v = _mm_loadu_si128((const __m128i *)p);
+    __m256i index = _mm256_and_si256(_mm256_inserti128_si256(_mm256_castsi128_si256(v), _mm_srli_epi16(v, 4), 1),
+                                     _mm256_set1_epi8(15));
+
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)quant_iq4_values)), index);
+}
+
+/* Weights 32c .. 32c+31; see quant_super.h for the layouts. */
+SIMD_INLINE __m256i expand(enum quant_type type, const uint8_t *p, int c)
+{
+    switch (type) {
+    case QUANT_Q2_K:
+        return bits_of(load32(p + 16 + c / 4 * 32), c % 4 * 2, 3);
+    case QUANT_Q3_K:
+        return _mm256_or_si256(bits_of(load32(p + 32 + c / 4 * 32), c % 4 * 2, 3), bits_of(load32(p), c - 2, 4));
+    case QUANT_Q4_K:
+        return bits_of(load32(p + 16 + c / 2 * 32), c % 2 * 4, 15);
+    case QUANT_Q5_K:
+        return _mm256_or_si256(bits_of(load32(p + 48 + c / 2 * 32), c % 2 * 4, 15), bits_of(load32(p + 16), c - 4, 16));
+    case QUANT_Q6_K:
+        return _mm256_or_si256(bits_of(load32(p + c / 4 * 64 + c % 2 * 32), c / 2 % 2 * 4, 15),
+                               bits_of(load32(p + 128 + c / 4 * 32), c % 4 * 2 - 4, 0x30));
+    default: /* QUANT_IQ4_XS */
+        return expand_iq4_xs(p + 8 + 16 * c);
+    }
+}
+
+SIMD_INLINE void rows_super(enum quant_type type, enum extra extra, size_t block_bytes, const void *w, size_t row_bytes,
+                            size_t n_rows, size_t n, const void *act, float *y)
+{
+    const uint8_t *row = w;
+
+    for (size_t r = 0; r < n_rows; r++, row += row_bytes) {
+        const struct act_super *a = act;
+        const uint8_t *p = row;
+        __m256 lanes = _mm256_setzero_ps();
+
+        for (size_t b = 0; b < n / QUANT_SUPER; b++, p += block_bytes, a++) {
+            __m256i sums = _mm256_setzero_si256();
+            struct block block;
+
+            expand_head(type, p, &block);
+            UNROLL for (int c = 0; c < 8; c++) sums =
+                sums_add(extra, sums, expand(type, p, c), a, scales_of(block.scale, c), c);
+            lanes_add(extra, &block, a, sums, &lanes);
+        }
+        y[r] = sum8(lanes);
+    }
+}
+
+#define ROWS_SUPER(name, type, extra, block_bytes)                                                        \
+    static void name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y) \
+    {                                                                                                     \
+        rows_super(type, extra, block_bytes, w, row_bytes, n_rows, n, act, y);                            \
+    }
+
+ROWS_SUPER(rows_q2_k, QUANT_Q2_K, MINS, 84)
+ROWS_SUPER(rows_q3_k, QUANT_Q3_K, OFFSET, 110)
+ROWS_SUPER(rows_q4_k, QUANT_Q4_K, MINS, 144)
+ROWS_SUPER(rows_q5_k, QUANT_Q5_K, MINS, 176)
+ROWS_SUPER(rows_q6_k, QUANT_Q6_K, OFFSET, 210)
+ROWS_SUPER(rows_iq4_xs, QUANT_IQ4_XS, SIGNED, 136)
+
+void avx2_super_fill(struct cpu_kernels *k)
+{
+    k->dots[QUANT_Q2_K] = k->dots[QUANT_Q4_K] = k->dots[QUANT_Q5_K] = dots_mins;
+    k->dots[QUANT_Q3_K] = k->dots[QUANT_Q6_K] = dots_offset;
+    k->dots[QUANT_IQ4_XS] = dots_signed;
+    k->rows[QUANT_Q2_K] = rows_q2_k;
+    k->rows[QUANT_Q3_K] = rows_q3_k;
+    k->rows[QUANT_Q4_K] = rows_q4_k;
+    k->rows[QUANT_Q5_K] = rows_q5_k;
+    k->rows[QUANT_Q6_K] = rows_q6_k;
+    k->rows[QUANT_IQ4_XS] = rows_iq4_xs;
+}
