@@ -13,6 +13,7 @@ import numpy as np
 
 import blocks
 import gguf_write as gw
+import shapes
 from twin import Twin
 
 PROMPTS = ["Once upon a time", "2+2="]
@@ -20,7 +21,7 @@ N_STEPS = 6
 N_VOCAB = 288
 
 BASE = dict(n_layer=2, n_embd=32, n_head=4, n_head_kv=2, head_dim=16, n_ff=48, n_ff_expert=16, n_expert=6, n_used=2,
-            eps=1e-6, rope_base=10000.0, kind="F32")
+            eps=1e-6, rope_base=10000.0, kind="F32", n_ctx=512, n_vocab=N_VOCAB)
 LLAMA = dict(BASE, arch="llama", interleaved=True, qk_norm=None, renormalise=True, eps=1e-5)
 QWEN2 = dict(BASE, arch="qwen2moe", interleaved=False, qk_norm=None, renormalise=False, bias=True, n_ff_shared=24,
              n_head_kv=4, head_dim=8, n_used=3)
@@ -80,78 +81,20 @@ def spm_vocabulary():
     return keys, [[1] + [3 + b for b in p.encode()] for p in PROMPTS]
 
 
-def model_keys(name, c):
-    a = c["arch"] + "."
-    keys = [("general.architecture", gw.STRING, c["arch"]), ("general.name", gw.STRING, "tiny " + name),
-            ("general.alignment", gw.U32, gw.ALIGNMENT), (a + "context_length", gw.U32, 512),
-            (a + "embedding_length", gw.U32, c["n_embd"]), (a + "block_count", gw.U32, c["n_layer"]),
-            (a + "feed_forward_length", gw.U32, c["n_ff_expert"] if c["arch"] in ("llama", "olmoe") else c["n_ff"]),
-            (a + "expert_feed_forward_length", gw.U32, c["n_ff_expert"]),
-            (a + "attention.head_count", gw.U32, c["n_head"]), (a + "attention.head_count_kv", gw.U32, c["n_head_kv"]),
-            (a + "attention.key_length", gw.U32, c["head_dim"]), (a + "attention.value_length", gw.U32, c["head_dim"]),
-            (a + "attention.layer_norm_rms_epsilon", gw.F32, c["eps"]), (a + "rope.freq_base", gw.F32, c["rope_base"]),
-            (a + "rope.dimension_count", gw.U32, c["n_rot"]), (a + "expert_count", gw.U32, c["n_expert"]),
-            (a + "expert_used_count", gw.U32, c["n_used"]), (a + "vocab_size", gw.U32, N_VOCAB)]
-    if c.get("n_ff_shared"):
-        keys.append((a + "expert_shared_feed_forward_length", gw.U32, c["n_ff_shared"]))
-    if c.get("n_dense"):
-        keys.append((a + "leading_dense_block_count", gw.U32, c["n_dense"]))
-    scaling = c.get("rope_scaling")
-    if scaling:
-        keys += [(a + "rope.scaling.type", gw.STRING, scaling["type"]),
-                 (a + "rope.scaling.factor", gw.F32, scaling["factor"])]
-        if "original" in scaling:
-            keys.append((a + "rope.scaling.original_context_length", gw.U32, scaling["original"]))
-    return keys
-
-
 def draw_tensors(c):
-    """[(name, kind, numpy shape, weights)]: spread so that every part of the network has a say in the logits."""
+    """[(name, kind, numpy shape, weights)]"""
     rng = np.random.default_rng(c["seed"])
-    embd, kv, q = c["n_embd"], c["n_head_kv"] * c["head_dim"], c["n_head"] * c["head_dim"]
     tensors = []
-
-    def matrix(name, *shape, gain=1.0, kind=None):
-        wide = shape[-1] % gw.TYPES[c["kind"]][1] == 0
-        kind = kind or (c["kind"] if wide else c["kind_narrow"])
-        tensors.append((name + ".weight", kind, shape, rng.normal(size=shape) * gain / np.sqrt(shape[-1])))
-
-    def vector(name, n, mean, spread):
-        tensors.append((name, "F32", (n,), mean + spread * rng.normal(size=n)))
-
-    matrix("token_embd", N_VOCAB, embd, gain=np.sqrt(embd))
-    vector("output_norm.weight", embd, 1, 0.2)
-    if not c.get("tied"):
-        matrix("output", N_VOCAB, embd, gain=3)
-    if c.get("rope_factors"):
-        tensors.append(("rope_freqs.weight", "F32", (c["n_rot"] // 2,), 1 + 3 * rng.random(c["n_rot"] // 2)))
-    for layer in range(c["n_layer"]):
-        p = "blk.%d." % layer
-        vector(p + "attn_norm.weight", embd, 1, 0.2)
-        for name, rows in (("attn_q", q), ("attn_k", kv), ("attn_v", kv)):
-            matrix(p + name, rows, embd, gain=1.5)
-            if c.get("bias"):
-                vector(p + name + ".bias", rows, 0, 0.3)
-        if c["qk_norm"]:
-            n_q, n_k = (c["head_dim"],) * 2 if c["qk_norm"] == "head" else (q, kv)
-            vector(p + "attn_q_norm.weight", n_q, 1.2, 0.2)
-            vector(p + "attn_k_norm.weight", n_k, 1.2, 0.2)
-        matrix(p + "attn_output", embd, q, gain=1.5)
-        vector(p + "ffn_norm.weight", embd, 1, 0.2)
-        if layer < c.get("n_dense", 0):
-            for part, rows, cols in (("gate", c["n_ff"], embd), ("up", c["n_ff"], embd), ("down", embd, c["n_ff"])):
-                matrix(p + "ffn_" + part, rows, cols, gain=1.5)
-            continue
-        ff = c["n_ff_expert"]
-        matrix(p + "ffn_gate_inp", c["n_expert"], embd, gain=2, kind="F32")
-        for part, rows, cols in (("gate", ff, embd), ("up", ff, embd), ("down", embd, ff)):
-            matrix(p + "ffn_%s_exps" % part, c["n_expert"], rows, cols, gain=2.5,
-                   kind=c.get("kind_down") if part == "down" else None)
-        if c.get("n_ff_shared"):
-            ff = c["n_ff_shared"]
-            matrix(p + "ffn_gate_inp_shexp", embd, kind="F32")
-            for part, rows, cols in (("gate", ff, embd), ("up", ff, embd), ("down", embd, ff)):
-                matrix(p + "ffn_%s_shexp" % part, rows, cols, gain=1.5)
+    for t in shapes.tensors(c):
+        if t.what == "matrix":
+            wide = t.shape[-1] % gw.TYPES[c["kind"]][1] == 0
+            down = t.name.endswith("ffn_down_exps.weight") and c.get("kind_down")
+            kind = "F32" if t.small else down or (c["kind"] if wide else c["kind_narrow"])
+            tensors.append((t.name, kind, t.shape, rng.normal(size=t.shape) * t.gain / np.sqrt(t.shape[-1])))
+        elif t.what == "vector":
+            tensors.append((t.name, "F32", t.shape, t.mean + t.spread * rng.normal(size=t.shape)))
+        else:
+            tensors.append((t.name, "F32", t.shape, 1 + 3 * rng.random(t.shape[0])))
     return tensors
 
 
@@ -206,7 +149,7 @@ def make(name, c, folder):
             blocks_of[tensor] = gw.TYPES[kind][1]
         tensors.append((tensor, kind, shape[::-1], [raw]))
     path = os.path.join(folder, name)
-    gw.write(path + ".gguf", model_keys(name, c) + vocabulary, tensors)
+    gw.write(path + ".gguf", shapes.keys("tiny " + name, c) + vocabulary, tensors)
     spread, nearest, off = golden_write(path + ".golden.gguf", c, weights, blocks_of, prompts)
     print("%-26s %7d + %7d bytes, logit std %.2f, least router margin %.1e, 8-bit rounding %.1e / %.1e" % (
         name, os.path.getsize(path + ".gguf"), os.path.getsize(path + ".golden.gguf"), spread, nearest, *off))
