@@ -1,5 +1,5 @@
 # Benchmarks are built on request: make bench-programs
-benches = bench/replay bench/kernels
+benches = bench/replay bench/kernels bench/forward
 EXTRA_PROGRAMS += $(benches)
 CLEANFILES += $(benches)
 EXTRA_DIST += bench/compare.py
@@ -9,6 +9,9 @@ bench_replay_LDADD = libcache.a $(LIBS_BASE)
 
 bench_kernels_SOURCES = bench/kernels.c
 bench_kernels_LDADD = $(LIBS_COMPUTE) -lm
+
+bench_forward_SOURCES = bench/forward.c tests/support/ram_door.c tests/support/ram_door.h
+bench_forward_LDADD = $(LIBS_MODEL) $(SYS_MODEL)
 
 .PHONY: bench-programs
 bench-programs: $(benches)
