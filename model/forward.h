@@ -30,9 +30,11 @@ struct forward;
 struct forward_hooks {
     void (*on_route)(void *ctx, uint32_t layer, const float *logits /* host [n, n_experts] f32 */,
                      const uint16_t *ids /* host [n, n_used] */, uint32_t n);
+    /* After a layer's missing experts have been asked for and before any expert runs: the moment to look ahead. */
+    void (*on_request)(void *ctx, uint32_t layer, uint32_t n);
     void (*on_layer)(void *ctx, uint32_t layer, const float *x /* device [n, n_embd] f32, residual after it */,
                      uint32_t n);
-    void *ctx; /* either hook may be NULL */
+    void *ctx; /* any hook may be NULL */
 };
 
 struct forward_options {
@@ -42,6 +44,7 @@ struct forward_options {
     uint32_t max_logits; /* most rows of logits of one eval */
     enum kv_type kv_type;
     bool lock; /* mlock the dense weights */
+    uint32_t predict_rows; /* most tokens of a batch for which forward_predict is asked; 0: never */
     struct forward_hooks hooks;
 };
 
@@ -78,5 +81,10 @@ struct batch_span {
  * eval with ERR_CANCELED. */
 int forward_eval(struct forward *forward, const struct batch_span *spans, uint32_t n_spans,
                  bool (*should_stop)(void *ctx), void *stop_ctx, const float **ret_logits, struct err *err);
+
+/* From on_request alone: the experts that `layer`'s router would choose for the residual stream as it is now, that is
+ * without what the layers from the current one on will add. For the current layer the answer is exact. Changes nothing
+ * that the pass computes. n at most predict_rows; `ret_ids` lends host [n, n_used], best first, until the next call. */
+int forward_predict(struct forward *forward, uint32_t layer, uint32_t n, const uint16_t **ret_ids, struct err *err);
 
 #endif

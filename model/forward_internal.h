@@ -3,7 +3,7 @@
  * forward_internal.h: what the files of the forward pass share. See model/forward.h for the pass itself.
  *
  * forward.c evaluates a batch; forward_layer.c is one layer; forward_moe.c runs a layer's experts through the door;
- * forward_open.c takes the memory and gives it back.
+ * forward_predict.c looks ahead; forward_open.c takes the memory and gives it back.
  */
 #ifndef EXPERTD_MODEL_FORWARD_INTERNAL_H
 #define EXPERTD_MODEL_FORWARD_INTERNAL_H
@@ -42,6 +42,15 @@ struct buffers {
     float *weights;     /* host [B, n_used] */
 };
 
+/* What a look ahead needs of its own, so as not to disturb the pass. P is predict_rows. */
+struct predict {
+    float *h;       /* device [P, n_embd] */
+    float *router;  /* device [P, n_experts] */
+    uint16_t *ids;  /* host [P, n_used] */
+    float *weights; /* host [P, n_used] */
+    struct acts *acts; /* owned; NULL when predict_rows is 0 */
+};
+
 /* A layer's work sorted by expert. Expert e has the pairs first[e] .. first[e + 1] - 1 of src and dst. */
 struct moe {
     uint32_t *first;            /* host [n_experts + 1] */
@@ -65,6 +74,7 @@ struct forward {
     struct kv kv;
     struct buffers b;
     struct moe moe;
+    struct predict predict;
     struct acts *acts; /* owned */
 };
 

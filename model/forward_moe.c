@@ -72,13 +72,15 @@ static int take_ready(struct forward *f, uint32_t have, struct err *err)
 }
 
 /* One request: run what is ready while the rest arrives. The first `have` calls are there already. */
-static int run_request(struct forward *f, uint32_t layer, const uint16_t *ids, uint32_t n_ids, uint32_t have,
-                       struct err *err)
+static int run_request(struct forward *f, uint32_t layer, uint32_t n_tokens, const uint16_t *ids, uint32_t n_ids,
+                       uint32_t have, struct err *err)
 {
     struct expert_door *door = f->door;
     uint32_t n_done = 0;
     int n, r = door->ops->request(door, layer, ids, n_ids, err);
 
+    if (r >= 0 && f->options.hooks.on_request != NULL)
+        f->options.hooks.on_request(f->options.hooks.ctx, layer, n_tokens);
     while (r >= 0 && (n_done < n_ids || have > 0)) {
         n = take_ready(f, have, err);
         if (n < 0) {
@@ -115,7 +117,7 @@ int forward_moe(struct forward *f, uint32_t layer, uint32_t n, struct err *err)
     for (uint32_t at = 0; at < n_wanted;) {
         uint32_t part = n_wanted - at < f->door->max_request ? n_wanted - at : (uint32_t)f->door->max_request;
 
-        r = run_request(f, layer, f->moe.wanted + at, part, have, err);
+        r = run_request(f, layer, n, f->moe.wanted + at, part, have, err);
         if (r < 0)
             return r;
         at += part;

@@ -63,6 +63,16 @@ static void lay_moe(struct forward *f)
     f->moe.views = arena_take(host, n_experts + 1, sizeof(*f->moe.views));
 }
 
+static void lay_predict(struct forward *f)
+{
+    size_t n = f->options.predict_rows;
+
+    f->predict.h = arena_take(&f->work_arena, n, f->hp->n_embd * sizeof(float));
+    f->predict.router = arena_take(&f->work_arena, n, f->hp->n_experts * sizeof(float));
+    f->predict.ids = arena_take(&f->host_arena, n, f->hp->n_used * sizeof(*f->predict.ids));
+    f->predict.weights = arena_take(&f->host_arena, n, f->hp->n_used * sizeof(float));
+}
+
 /* Count, or with open arenas place, everything a forward holds but its prepared activations. */
 static void lay_all(struct forward *f)
 {
@@ -74,6 +84,7 @@ static void lay_all(struct forward *f)
     kv_lay(&f->kv, f->hp->n_kv_heads * f->hp->head_dim, &f->kv_arena, &f->host_arena);
     lay_buffers(f);
     lay_moe(f);
+    lay_predict(f);
 }
 
 static void forward_init(struct forward *f, const struct model *model, struct device *device,
@@ -100,18 +111,26 @@ static uint32_t acts_cols(const struct hparams *hp)
     return max_u32(hp->n_embd, hp->n_heads * hp->head_dim);
 }
 
+static uint64_t acts_taken(struct device *device, uint32_t rows, uint32_t cols)
+{
+    size_t bytes = device->ops->acts_bytes(device, rows, cols);
+
+    return device->host_visible ? mem_map_bytes(bytes) : bytes;
+}
+
 void forward_measure(const struct model *model, struct device *device, const struct forward_options *options,
                      struct forward_bytes *ret_bytes)
 {
     const struct hparams *hp = model_hparams(model);
-    size_t acts = device->ops->acts_bytes(device, acts_rows(options), acts_cols(hp));
+    uint64_t acts = acts_taken(device, acts_rows(options), acts_cols(hp));
     struct forward f;
 
+    if (options->predict_rows > 0)
+        acts += acts_taken(device, options->predict_rows, hp->n_embd);
     forward_init(&f, model, device, options);
     ret_bytes->dense = arena_bytes(&f.weights_arena);
     ret_bytes->kv = arena_bytes(&f.kv_arena);
-    ret_bytes->activations = (device->host_visible ? mem_map_bytes(acts) : acts) + arena_bytes(&f.work_arena) +
-                             arena_bytes(&f.host_arena) + sizeof(f);
+    ret_bytes->activations = acts + arena_bytes(&f.work_arena) + arena_bytes(&f.host_arena) + sizeof(f);
 }
 
 static int options_check(const struct forward_options *options, const struct expert_door *door, struct err *err)
@@ -119,9 +138,10 @@ static int options_check(const struct forward_options *options, const struct exp
     if (options->n_ctx == 0 || options->n_seqs == 0 || options->max_batch == 0 || options->max_logits == 0)
         return err_set(err, -EINVAL, "context %u, sequences %u, batch %u, rows of logits %u: each must be at least 1",
                        options->n_ctx, options->n_seqs, options->max_batch, options->max_logits);
-    if (options->max_batch > 1 << 20 || options->max_logits > 1 << 20)
-        return err_set(err, -EINVAL, "batches of %u tokens with %u rows of logits: at most %u of each",
-                       options->max_batch, options->max_logits, 1 << 20);
+    if (options->max_batch > 1 << 20 || options->max_logits > 1 << 20 || options->predict_rows > options->max_batch)
+        return err_set(err, -EINVAL, "batches of %u tokens with %u rows of logits and %u looked ahead for: at most %u of the first two, "
+                       "and no more of the last than of the first",
+                       options->max_batch, options->max_logits, options->predict_rows, 1 << 20);
     if (door->max_request == 0)
         return err_set(err, -EINVAL, "the expert door lets no expert through");
     return 0;
@@ -138,6 +158,8 @@ static int take_memory(struct forward *f, struct err *err)
         return r;
     lay_all(f);
     r = f->device->ops->acts_open(f->device, acts_rows(&f->options), acts_cols(f->hp), &f->acts);
+    if (r >= 0 && f->options.predict_rows > 0)
+        r = f->device->ops->acts_open(f->device, f->options.predict_rows, f->hp->n_embd, &f->predict.acts);
     if (r < 0)
         return forward_device_error(f, r, err);
     for (uint32_t i = 0; i < f->options.max_batch; i++) {
@@ -178,6 +200,8 @@ void forward_close(struct forward *f)
         return;
     if (f->acts != NULL)
         f->device->ops->acts_close(f->device, f->acts);
+    if (f->predict.acts != NULL)
+        f->device->ops->acts_close(f->device, f->predict.acts);
     arena_close(&f->host_arena);
     arena_close(&f->work_arena);
     arena_close(&f->kv_arena);

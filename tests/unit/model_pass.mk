@@ -1,5 +1,5 @@
 if HAVE_CRITERION
-pass_tests = tests/unit/test_forward
+pass_tests = tests/unit/test_forward tests/unit/test_predict
 check_PROGRAMS += $(pass_tests)
 TESTS += $(pass_tests)
 
@@ -10,4 +10,9 @@ tests_unit_test_forward_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_forward_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=mem_map,--wrap=mem_alloc,--wrap=mem_calloc,--wrap=mem_zalloc
 tests_unit_test_forward_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
+
+tests_unit_test_predict_SOURCES = tests/unit/test_predict.c \
+	tests/support/ram_door.c tests/support/ram_door.h tests/support/tiny_model.c tests/support/tiny_model.h
+tests_unit_test_predict_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_predict_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
 endif

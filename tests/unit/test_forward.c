@@ -284,6 +284,7 @@ Test(forward, takes_exactly_what_it_measures)
                 rig.options.kv_type = (enum kv_type)kv;
                 rig.options.n_ctx = n_ctx;
                 rig.options.max_logits = 1 + n_ctx % 7;
+                rig.options.predict_rows = n_ctx % 3;
                 forward_measure(rig.model, rig.device, &rig.options, &bytes);
                 taken = 0;
                 cr_assert_eq(rig_forward(&rig), 0, "%s", err_text(&rig.err));
