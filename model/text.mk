@@ -1,5 +1,8 @@
 libmodel_a_SOURCES += \
+	model/chat.c \
 	model/chat.h \
+	model/chat_format.c \
+	model/chat_format.h \
 	model/detokenizer.c \
 	model/logprob.c \
 	model/sampler.c \

@@ -216,21 +216,31 @@ struct joined {
     size_t n_spans;
 };
 
+/* Spans of one kind in a row are one stretch of text: move `end` behind those that begin at `span`. */
+static size_t next_run(const struct joined *j, size_t span, size_t *end)
+{
+    bool special = j->spans[span].special;
+
+    for (; span < j->n_spans && j->spans[span].special == special; span++)
+        *end += j->spans[span].len;
+    return span;
+}
+
 /* Special tokens by themselves, the text between them through the model's own way. */
 static int encode_joined(struct encoder *e, const struct joined *j, struct err *err)
 {
     const struct tokenizer *t = e->tokenizer;
-    size_t begin = 0, at = 0, span = 0, span_end = j->n_spans > 0 ? j->spans[0].len : 0;
+    size_t begin = 0, at = 0, span = 0, run_end = 0;
     int r;
 
     while (at < j->len) {
         size_t len = 0;
         int32_t id;
 
-        while (at >= span_end)
-            span_end += j->spans[++span].len;
+        while (at >= run_end)
+            span = next_run(j, span, &run_end);
         id = special_trie_match(&t->specials, &t->vocab, j->text + at, j->len - at,
-                                j->spans[span].special ? span_end - at : 0, &len);
+                                j->spans[span - 1].special ? run_end - at : 0, &len);
         if (id < 0) {
             at++;
             continue;

@@ -1,13 +1,29 @@
 if HAVE_CRITERION
-model_text_tests = tests/unit/test_sampler tests/unit/test_stops
+model_text_tests = \
+	tests/unit/test_chat \
+	tests/unit/test_sampler \
+	tests/unit/test_stops \
+	tests/unit/test_tokenizer
 check_PROGRAMS += $(model_text_tests)
 TESTS += $(model_text_tests)
 
+# Vocabularies made in a test; see tests/support/small_vocab.h.
+SMALL_VOCAB_SOURCES = tests/support/small_vocab.c tests/support/small_vocab.h tests/support/gguf_builder.c \
+	tests/support/gguf_builder.h
+
+tests_unit_test_chat_SOURCES = tests/unit/test_chat.c $(SMALL_VOCAB_SOURCES)
+tests_unit_test_chat_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_chat_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
+
 tests_unit_test_sampler_SOURCES = tests/unit/test_sampler.c
 tests_unit_test_sampler_CPPFLAGS = $(CRITERION_CPPFLAGS)
-tests_unit_test_sampler_LDADD = libmodel.a $(LIBS_BASE) $(CRITERION_LIBS) $(SYS_MODEL)
+tests_unit_test_sampler_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
 
 tests_unit_test_stops_SOURCES = tests/unit/test_stops.c
 tests_unit_test_stops_CPPFLAGS = $(CRITERION_CPPFLAGS)
-tests_unit_test_stops_LDADD = libmodel.a $(LIBS_BASE) $(CRITERION_LIBS) $(SYS_MODEL)
+tests_unit_test_stops_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
+
+tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c $(SMALL_VOCAB_SOURCES)
+tests_unit_test_tokenizer_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_tokenizer_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
 endif
