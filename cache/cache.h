@@ -50,6 +50,10 @@ struct cache_stats {
     uint64_t hits, misses; /* experts asked for */
     uint64_t bytes_read;   /* from files, on demand */
     uint64_t hint_bytes;   /* from files, on hints */
+    uint64_t hint_reads;   /* experts whose reading a hint began; each ends up as one of the next three, or waits */
+    uint64_t hint_hits;    /* asked for when already there (counted among the hits) */
+    uint64_t hint_late;    /* asked for while being read (counted among the misses) */
+    uint64_t hint_wasted;  /* evicted or withdrawn before anybody asked for it */
     uint64_t read_ns;      /* summed over experts: asked for until arrived */
     uint64_t wait_ns;      /* the engine stood still */
     uint64_t evictions;

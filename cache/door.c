@@ -17,6 +17,7 @@ void cache_counters_update(struct cache *c)
     reader_counts(c->reader, &counts);
     atomic_store_explicit(&c->counters.bytes_read, counts.bytes[READER_DEMAND], memory_order_relaxed);
     atomic_store_explicit(&c->counters.hint_bytes, counts.bytes[READER_HINT], memory_order_relaxed);
+    atomic_store_explicit(&c->counters.hint_wasted, c->slots.n_guesses_lost, memory_order_relaxed);
     atomic_store_explicit(&c->counters.evictions, c->slots.n_evictions, memory_order_relaxed);
     atomic_store_explicit(&c->counters.slots_used, c->slots.n_used, memory_order_relaxed);
 }
@@ -86,6 +87,17 @@ static void slot_withdraw(struct cache *c, uint32_t slot)
     reader_drop(c->reader, slot);
 }
 
+/* The truth is known: what was guessed for this layer, is being read and is not named need not arrive. */
+static void guesses_withdraw(struct cache *c)
+{
+    for (uint32_t e = 0; e < c->layout->n_experts; e++) {
+        uint32_t slot = slots_find(&c->slots, key_of(c, c->request.layer_index, e));
+
+        if (slot != SLOT_NONE && c->slots.slot[slot].hinted && c->named[e] != c->naming)
+            slot_withdraw(c, slot);
+    }
+}
+
 static bool hint_withdraw(struct cache *c, uint32_t class)
 {
     const struct slot_class *sc = &c->slots.plan.class[class];
@@ -120,8 +132,12 @@ static int slot_take(struct cache *c, uint32_t class, uint32_t key, uint32_t *re
 
 static void slot_want(struct cache *c, uint32_t slot, size_t index)
 {
-    c->slots.slot[slot].wanted = c->slots.request;
-    c->slots.slot[slot].hinted = false;
+    struct slot *s = &c->slots.slot[slot];
+
+    if (s->guessed)
+        cache_count(s->state == SLOT_READY ? &c->counters.hint_hits : &c->counters.hint_late, 1);
+    s->wanted = c->slots.request;
+    s->hinted = s->guessed = false;
     c->slot_index[slot] = (uint16_t)index;
     c->request.slot[index] = slot;
 }
@@ -197,6 +213,7 @@ static int door_request(struct expert_door *door, uint32_t layer, const uint16_t
     c->request.n_given = c->request.n_ready = c->request.ready_head = 0;
     c->request.code = 0;
     request_hits(c, ids, n);
+    guesses_withdraw(c);
     rc = request_misses(c, err);
     if (rc < 0)
         door_abandon(door);
@@ -298,22 +315,40 @@ static void door_abandon(struct expert_door *door)
     cache_counters_update(c);
 }
 
+/* Resident ones stay until the next request; for the others reading begins, as long as slots are to be had. */
+static bool hint_one(struct cache *c, uint32_t class, uint32_t key)
+{
+    uint32_t slot = slots_find(&c->slots, key);
+
+    if (slot != SLOT_NONE) {
+        c->slots.slot[slot].expected = c->slots.request;
+        return true;
+    }
+    slot = slots_take(&c->slots, class, key, false);
+    if (slot == SLOT_NONE)
+        return false;
+    c->slots.slot[slot].hinted = c->slots.slot[slot].guessed = true;
+    c->slots.slot[slot].expected = c->slots.request;
+    slot_read(c, slot, READER_HINT);
+    cache_count(&c->counters.hint_reads, 1);
+    return true;
+}
+
 static void door_hint(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n)
 {
     struct cache *c = of(door);
     int index = expert_layout_find(c->layout, layer);
 
-    for (size_t i = 0; i < n && index >= 0; i++) {
-        uint32_t key = key_of(c, (uint32_t)index, ids[i]), slot;
-
-        if (ids[i] >= c->layout->n_experts || slots_find(&c->slots, key) != SLOT_NONE)
-            continue;
-        slot = slots_take(&c->slots, c->slots.class_of_layer[index], key, false);
-        if (slot == SLOT_NONE)
+    if (index < 0)
+        return;
+    /* Who is there first, so that nobody expected falls victim to another. */
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < c->layout->n_experts && slots_find(&c->slots, key_of(c, (uint32_t)index, ids[i])) != SLOT_NONE)
+            hint_one(c, 0, key_of(c, (uint32_t)index, ids[i]));
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < c->layout->n_experts &&
+            !hint_one(c, c->slots.class_of_layer[index], key_of(c, (uint32_t)index, ids[i])))
             break;
-        c->slots.slot[slot].hinted = true;
-        slot_read(c, slot, READER_HINT);
-    }
     reader_pump(c->reader, false, NULL);
     cache_counters_update(c);
 }

@@ -132,7 +132,7 @@ static bool may_go(const void *ctx, uint32_t slot)
     const struct slots *slots = ctx;
     const struct slot *s = &slots->slot[slot];
 
-    return s->state == SLOT_READY && s->n_pins == 0 && s->wanted != slots->request;
+    return s->state == SLOT_READY && s->n_pins == 0 && s->wanted != slots->request && s->expected != slots->request;
 }
 
 uint32_t slots_take(struct slots *slots, uint32_t slot_class, uint32_t key, bool only_free)
@@ -152,8 +152,8 @@ uint32_t slots_take(struct slots *slots, uint32_t slot_class, uint32_t key, bool
     slot = slots->free_slots[first + --slots->n_free[slot_class]];
     slots->slot[slot].key = key;
     slots->slot[slot].state = SLOT_READING;
-    slots->slot[slot].wanted = 0;
-    slots->slot[slot].hinted = false;
+    slots->slot[slot].wanted = slots->slot[slot].expected = 0;
+    slots->slot[slot].hinted = slots->slot[slot].guessed = false;
     slots->slot_of[key] = slot;
     slots->n_used++;
     slots->policy->ops->use(slots->policy, slot, key);
@@ -173,6 +173,7 @@ void slots_ready(struct slots *slots, uint32_t slot)
 
 void slots_drop(struct slots *slots, uint32_t slot)
 {
+    slots->n_guesses_lost += slots->slot[slot].guessed;
     slots->slot_of[slots->slot[slot].key] = SLOT_NONE;
     slots->slot[slot].state = SLOT_DRAINING;
     slots->n_used--;

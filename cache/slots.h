@@ -54,7 +54,9 @@ struct slot {
     uint32_t n_pins;
     uint64_t wanted; /* the number of the last request that named its expert */
     uint8_t state;
-    bool hinted; /* being read on a hint, nobody waits for it */
+    bool hinted;       /* being read on a hint, nobody waits for it */
+    bool guessed;      /* brought by a hint, not asked for since */
+    uint32_t expected; /* the request during which a hint named it: no victim before the next */
 };
 
 struct slots {
@@ -70,7 +72,7 @@ struct slots {
     uint64_t request;                /* number of the open request */
     struct policy *policy;
     uint64_t huge_bytes; /* of the arenas, as found after open */
-    uint64_t n_evictions;
+    uint64_t n_evictions, n_guesses_lost;
 };
 
 int slots_init(struct slots *slots, const struct expert_layout *layout, uint32_t block, uint64_t budget,

@@ -29,6 +29,7 @@ struct request {
 
 struct cache_counters {
     _Atomic uint64_t hits, misses, bytes_read, hint_bytes, read_ns, wait_ns, evictions, reread, slots_used;
+    _Atomic uint64_t hint_reads, hint_hits, hint_late, hint_wasted;
 };
 
 struct cache {

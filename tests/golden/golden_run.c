@@ -81,7 +81,7 @@ static int prompts_run(const struct model *model, struct device *device, struct 
                                        .max_batch = max_rows,
                                        .max_logits = max_rows,
                                        .kv_type = KV_F32,
-                                       .hooks = { on_route, on_layer, &rec } };
+                                       .hooks = { .on_route = on_route, .on_layer = on_layer, .ctx = &rec } };
     struct forward *forward;
     int r = forward_open(model, device, ram_door_door(ram), &options, NULL, NULL, &forward, err);
 

@@ -232,6 +232,7 @@ Test(cache, hints_give_way)
     struct cache_options options;
     struct cache *cache = open_small(&file, 1, &options);
     struct expert_door *door = cache_door(cache);
+    struct cache_stats stats;
     uint32_t state = 5;
 
     for (uint32_t i = 0; i < 200; i++) {
@@ -243,6 +244,73 @@ Test(cache, hints_give_way)
         door->ops->hint(door, i % 4, hinted, 6);
         cr_assert_eq(door_check_ask(cache, &file, i % 3, ids, n, NULL), 0);
     }
+    while (cache_idle(cache))
+        ;
+    cache_stats(cache, &stats);
+    cr_assert_gt(stats.hint_reads, 0);
+    cr_assert_leq(stats.hint_hits + stats.hint_late + stats.hint_wasted, stats.hint_reads);
+    cr_assert_geq(stats.hint_hits + stats.hint_late + stats.hint_wasted + stats.slots, stats.hint_reads);
+    cache_close(cache);
+    expert_file_fini(&file);
+}
+
+/* Every expert a hint brought is told apart once: in time, too late, or for nothing. */
+Test(cache, hints_are_accounted_for)
+{
+    static const uint16_t right[] = { 2, 4 }, wrong[] = { 7 }, other[] = { 1, 3 };
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache = open_small(&file, 4, &options);
+    struct expert_door *door = cache_door(cache);
+    struct cache_stats stats;
+
+    door->ops->hint(door, 1, right, 2);
+    while (cache_idle(cache))
+        ;
+    cr_assert_eq(door_check_ask(cache, &file, 1, right, 2, NULL), 0);
+    cache_stats(cache, &stats);
+    cr_assert(stats.hint_reads == 2 && stats.hint_hits == 2 && stats.hint_wasted == 0);
+
+    door->ops->hint(door, 2, wrong, 1);
+    while (cache_idle(cache))
+        ;
+    cr_assert_eq(door_check_ask(cache, &file, 2, other, 2, NULL), 0);
+    for (uint16_t e = 8; e < 16; e++) /* until it is evicted */
+        for (uint32_t layer = 0; layer < 3; layer++)
+            cr_assert_eq(door_check_ask(cache, &file, layer, &e, 1, NULL), 0);
+    cache_stats(cache, &stats);
+    cr_assert_eq(stats.hint_reads, 3);
+    cr_assert_eq(stats.hint_hits, 2);
+    cr_assert_eq(stats.hint_wasted, 1);
+    cache_close(cache);
+    expert_file_fini(&file);
+}
+
+/* What a hint expects is no victim of the same hint, nor of what else is read before the next request. */
+Test(cache, the_expected_stay)
+{
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache = open_small(&file, 1, &options);
+    struct expert_door *door = cache_door(cache);
+    uint16_t ids[16], hinted[16];
+    size_t n = door->max_request;
+    struct cache_stats before, after;
+
+    for (size_t i = 0; i < n; i++)
+        ids[i] = (uint16_t)i;
+    cr_assert_eq(door_check_ask(cache, &file, 0, ids, n, NULL), 0);
+    cr_assert_eq(door_check_ask(cache, &file, 1, ids, 1, NULL), 0); /* its expert 0 has taken a slot */
+    hinted[0] = 9;
+    hinted[1] = 10;
+    hinted[2] = 0;
+    door->ops->hint(door, 1, hinted, 3);
+    while (cache_idle(cache))
+        ;
+    cache_stats(cache, &before);
+    cr_assert_eq(door_check_ask(cache, &file, 1, ids, 1, NULL), 0);
+    cache_stats(cache, &after);
+    cr_assert_eq(after.hits, before.hits + 1);
     cache_close(cache);
     expert_file_fini(&file);
 }
