@@ -70,6 +70,15 @@ void expert_cancel_reset(struct expert_client *client)
     http_cancel_reset(client->http);
 }
 
+/* Busy with what? A daemon that loads its model says so when it is asked for its health. */
+static void tell_loading(struct expert_client *client, int *code, struct expert_error *error)
+{
+    struct expert_health health;
+
+    if (expert_health(client, &health, NULL) == 0 && health.status == EXPERT_STATUS_LOADING)
+        *code = reply_loading(health.progress, 503, error);
+}
+
 int expert_complete(struct expert_client *client, const struct expert_request *request,
                     struct expert_result *ret_result, struct expert_error *error)
 {
@@ -90,6 +99,8 @@ int expert_complete(struct expert_client *client, const struct expert_request *r
     free(body);
     if (r == 0)
         r = answer_finish(&client->answer, &reply, error);
+    if (r == EXPERT_ERR_BUSY)
+        tell_loading(client, &r, error);
     if (r == 0 && ret_result != NULL)
         *ret_result = client->answer.result;
     return r;

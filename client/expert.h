@@ -219,41 +219,79 @@ int expert_models(struct expert_client *client, struct expert_model *models, siz
 
 /* What is loaded, and with what. Numbers the daemon does not give are EXPERT_UNSET, texts "". */
 struct expert_props {
-    char model[256];
+    char model[256]; /* the name in the API */
     char model_path[512];
     char architecture[64];
-    char io_engine[64]; /* "io_uring", "pread", ... */
-    char version[64];   /* of the daemon */
+    char quantization[64];
+    char io[128];     /* how experts are read: engine and mode, in the daemon's words */
+    char device[128]; /* what computes */
+    char version[64]; /* of the daemon */
     int64_t context_tokens;
-    int64_t memory_bytes; /* the budget */
     int64_t n_layers;
     int64_t n_experts;      /* in each layer */
-    int64_t n_experts_used; /* for each token */
-    int64_t expert_slots;   /* experts that fit in memory */
+    int64_t n_experts_used; /* for each token and layer */
+    int64_t n_threads;
+    int64_t n_parallel;   /* answers written at once */
+    int64_t model_bytes;  /* all weights */
+    int64_t expert_bytes; /* of them, experts */
+    int64_t token_bytes;  /* experts that one token needs */
+    int64_t memory_bytes; /* the budget, and how it is divided: */
+    int64_t dense_bytes;  /* weights that stay */
+    int64_t kv_bytes;     /* attention's memory of the texts */
+    int64_t slots_bytes;  /* room for experts */
     int64_t reserved[8];
 };
 
 int expert_props(struct expert_client *client, struct expert_props *ret_props, struct expert_error *error);
 
-/* Counters since the daemon's start. Numbers it does not give are EXPERT_UNSET or NAN. */
+/* Counters since the daemon's start, and its present state. Numbers it does not give are EXPERT_UNSET or NAN. */
 struct expert_stats {
-    int64_t requests_active;
-    int64_t requests_waiting;
-    int64_t requests_total;
+    char status[32];
+    int64_t uptime_s;
+    int64_t requests;
+    int64_t requests_done;
+    int64_t requests_failed;
+    int64_t requests_canceled;
+    int64_t active;  /* answers being written now */
+    int64_t waiting; /* requests waiting for their turn */
     int64_t prompt_tokens;
-    int64_t completion_tokens;
+    int64_t tokens;  /* written */
+    int64_t step_ns; /* spent in the forward pass */
     int64_t expert_hits;
     int64_t expert_misses;
     int64_t bytes_read;
+    int64_t wait_ns; /* the engine stood still for reads */
+    int64_t slots;   /* experts that fit in memory */
+    int64_t slots_used;
+    int64_t huge_bytes; /* of the slots, in huge pages */
     int64_t rss_bytes;
     int64_t peak_rss_bytes;
-    int64_t uptime_seconds;
-    double tokens_per_second;
-    double hit_rate;
+    int64_t memory_bytes; /* the budget */
+    double hit_rate;      /* 0 to 1 */
+    double bytes_read_per_token;
     int64_t reserved[8];
 };
 
 int expert_stats(struct expert_client *client, struct expert_stats *ret_stats, struct expert_error *error);
+
+/* An answer that is being written. */
+struct expert_sequence {
+    int64_t id;
+    char state[32];        /* "reading" the prompt or "writing" the answer */
+    int64_t prompt_tokens; /* of which prompt_done have been read */
+    int64_t prompt_done;
+    int64_t tokens; /* written */
+    int64_t pid;    /* of the asking process; EXPERT_UNSET or 0 when unknown */
+    int64_t uid;    /* its user; -1 or EXPERT_UNSET when unknown */
+    double age_s;
+    double tokens_per_second;
+    double hit_rate;
+    int64_t reserved[4];
+};
+
+/* The first `max_sequences` of them; `ret_n` is how many there are, which may be more. */
+int expert_sequences(struct expert_client *client, struct expert_sequence *sequences, size_t max_sequences,
+                     size_t *ret_n, struct expert_error *error);
 
 /*
  * The JSON behind the calls above, or any other that the daemon offers: GET `path` when `body` is NULL, else POST

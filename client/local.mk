@@ -23,3 +23,24 @@ libexpertparts_la_SOURCES = \
 libexpert_la_SOURCES =
 libexpert_la_LIBADD = libexpertparts.la
 libexpert_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -export-symbols-regex '^expert_' -no-undefined
+
+bin_PROGRAMS += expert
+expert_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(EDIT_CFLAGS)
+expert_LDADD = libexpert.la $(JANSSON_LIBS) $(EDIT_LIBS) -lm
+expert_SOURCES = \
+	client/cli/bench.c \
+	client/cli/chat.c \
+	client/cli/commands.h \
+	client/cli/doctor.c client/cli/doctor.h \
+	client/cli/doctor_machine.c \
+	client/cli/interrupt.c client/cli/interrupt.h \
+	client/cli/line.c client/cli/line.h \
+	client/cli/main.c \
+	client/cli/options.c client/cli/options.h \
+	client/cli/run.c \
+	client/cli/session.c client/cli/session.h \
+	client/cli/show.c \
+	client/cli/terminal.c client/cli/terminal.h \
+	client/cli/top.c \
+	client/cli/units.c client/cli/units.h \
+	client/cli/verify.c

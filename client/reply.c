@@ -30,7 +30,7 @@ static int status_code(int http_status)
     }
 }
 
-static int set_loading(double progress, int http_status, struct expert_error *error)
+int reply_loading(double progress, int http_status, struct expert_error *error)
 {
     if (progress >= 0 && progress <= 1)
         error_set(error, EXPERT_ERR_LOADING, "the daemon is still loading its model (%.0f %%): try again in a moment",
@@ -64,7 +64,7 @@ int reply_error_object(const json_t *object, int http_status, struct expert_erro
     if (strstr(code, "loading") != NULL || strstr(type, "loading") != NULL) {
         double progress = progress_of(details);
 
-        return set_loading(progress >= 0 ? progress : progress_of(object), http_status, error);
+        return reply_loading(progress >= 0 ? progress : progress_of(object), http_status, error);
     }
     r = status_code(http_status);
     if (message[0] == '\0')
@@ -101,7 +101,7 @@ int reply_error(int http_status, const char *body, size_t n_bytes, struct expert
     int r;
 
     if (strcasecmp(member_text(json, "status"), "loading") == 0)
-        r = set_loading(progress_of(json), http_status, error);
+        r = reply_loading(progress_of(json), http_status, error);
     else
         r = reply_error_object(json, http_status, error);
     if (r == 0)

@@ -19,6 +19,9 @@ int reply_error(int http_status, const char *body, size_t n_bytes, struct expert
  */
 int reply_error_object(const json_t *object, int http_status, struct expert_error *error);
 
+/* EXPERT_ERR_LOADING with its sentence; `progress` is negative when unknown. */
+int reply_loading(double progress, int http_status, struct expert_error *error);
+
 /* Parse a body that has to be a JSON object or array; the caller drops the reference. */
 int reply_parse(const char *body, size_t n_bytes, json_t **ret_json, struct expert_error *error);
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* A member of a JSON object and where it goes. Several rows may fill one field: the first member that is there wins. */
+/* A member of a JSON object and where it goes. */
 struct field {
     const char *name; /* "a.b": a member of a member */
     enum { FIELD_TEXT, FIELD_COUNT, FIELD_REAL } kind;
@@ -28,6 +28,8 @@ struct field {
     {                                                            \
         name, FIELD_REAL, offsetof(type, member), sizeof(double) \
     }
+
+#define N(array) (sizeof(array) / sizeof((array)[0]))
 
 static const json_t *member(const json_t *object, const char *name)
 {
@@ -73,10 +75,10 @@ static void field_take(const struct field *field, char *base, const json_t *valu
 
 static void fields_take(const struct field *fields, size_t n, const json_t *object, void *base)
 {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         field_unset(&fields[i], base);
-    for (size_t i = n; i-- > 0;) /* backwards, so that the first row has the last word */
         field_take(&fields[i], base, member(object, fields[i].name));
+    }
 }
 
 /* GET a JSON object; an error status is an error. The caller drops the reference. */
@@ -132,6 +134,22 @@ int expert_health(struct expert_client *client, struct expert_health *ret_health
     return r;
 }
 
+/* Fill `max` structures of `size` bytes from an array; `ret_n` counts what the array holds. */
+static int take_list(const json_t *list, const struct field *fields, size_t n_fields, void *base, size_t size,
+                     size_t max, size_t *ret_n, struct expert_error *error)
+{
+    char *item = base;
+
+    if (!json_is_array(list))
+        return error_set(error, EXPERT_ERR_PROTOCOL, "the answer holds no list where one should be: is it expertd?");
+    for (size_t i = 0; i < json_array_size(list) && i < max; i++, item += size) {
+        memset(item, 0, size);
+        fields_take(fields, n_fields, json_array_get(list, i), item);
+    }
+    *ret_n = json_array_size(list);
+    return 0;
+}
+
 int expert_models(struct expert_client *client, struct expert_model *models, size_t max_models, size_t *ret_n,
                   struct expert_error *error)
 {
@@ -139,22 +157,39 @@ int expert_models(struct expert_client *client, struct expert_model *models, siz
         TEXT(struct expert_model, id, "id"),
         COUNT(struct expert_model, created, "created"),
     };
-    const json_t *list;
     json_t *object;
     int r = get_object(client, "/v1/models", &object, error);
 
     if (r < 0)
         return r;
-    list = json_object_get(object, "data");
-    if (json_is_array(list)) {
-        for (size_t i = 0; i < json_array_size(list) && i < max_models; i++) {
-            memset(&models[i], 0, sizeof(models[i]));
-            fields_take(fields, sizeof(fields) / sizeof(fields[0]), json_array_get(list, i), &models[i]);
-        }
-        *ret_n = json_array_size(list);
-    } else {
-        r = error_set(error, EXPERT_ERR_PROTOCOL, "the list of models is no list");
-    }
+    r = take_list(json_object_get(object, "data"), fields, N(fields), models, sizeof(*models), max_models, ret_n,
+                  error);
+    json_decref(object);
+    return r;
+}
+
+int expert_sequences(struct expert_client *client, struct expert_sequence *sequences, size_t max_sequences,
+                     size_t *ret_n, struct expert_error *error)
+{
+    static const struct field fields[] = {
+        COUNT(struct expert_sequence, id, "id"),
+        TEXT(struct expert_sequence, state, "state"),
+        COUNT(struct expert_sequence, prompt_tokens, "prompt_tokens"),
+        COUNT(struct expert_sequence, prompt_done, "prompt_done"),
+        COUNT(struct expert_sequence, tokens, "tokens"),
+        COUNT(struct expert_sequence, pid, "pid"),
+        COUNT(struct expert_sequence, uid, "uid"),
+        REAL(struct expert_sequence, age_s, "age_s"),
+        REAL(struct expert_sequence, tokens_per_second, "tokens_per_second"),
+        REAL(struct expert_sequence, hit_rate, "hit_rate"),
+    };
+    json_t *object;
+    int r = get_object(client, "/stats", &object, error);
+
+    if (r < 0)
+        return r;
+    r = take_list(json_object_get(object, "sequences"), fields, N(fields), sequences, sizeof(*sequences), max_sequences,
+                  ret_n, error);
     json_decref(object);
     return r;
 }
@@ -162,17 +197,26 @@ int expert_models(struct expert_client *client, struct expert_model *models, siz
 int expert_props(struct expert_client *client, struct expert_props *ret_props, struct expert_error *error)
 {
     static const struct field fields[] = {
-        TEXT(struct expert_props, model, "model"),
-        TEXT(struct expert_props, model_path, "model_path"),
-        TEXT(struct expert_props, architecture, "architecture"),
-        TEXT(struct expert_props, io_engine, "io_engine"),
+        TEXT(struct expert_props, model, "model.id"),
+        TEXT(struct expert_props, model_path, "path"),
+        TEXT(struct expert_props, architecture, "model.meta.arch"),
+        TEXT(struct expert_props, quantization, "model.meta.quant"),
+        TEXT(struct expert_props, io, "io"),
+        TEXT(struct expert_props, device, "device"),
         TEXT(struct expert_props, version, "version"),
-        COUNT(struct expert_props, context_tokens, "context_tokens"),
-        COUNT(struct expert_props, memory_bytes, "memory_bytes"),
-        COUNT(struct expert_props, n_layers, "n_layers"),
-        COUNT(struct expert_props, n_experts, "n_experts"),
-        COUNT(struct expert_props, n_experts_used, "n_experts_used"),
-        COUNT(struct expert_props, expert_slots, "expert_slots"),
+        COUNT(struct expert_props, context_tokens, "context"),
+        COUNT(struct expert_props, n_layers, "model.meta.n_layers"),
+        COUNT(struct expert_props, n_experts, "model.meta.n_experts"),
+        COUNT(struct expert_props, n_experts_used, "model.meta.n_used"),
+        COUNT(struct expert_props, n_threads, "threads"),
+        COUNT(struct expert_props, n_parallel, "parallel"),
+        COUNT(struct expert_props, model_bytes, "model.meta.size"),
+        COUNT(struct expert_props, expert_bytes, "expert_bytes"),
+        COUNT(struct expert_props, token_bytes, "token_bytes"),
+        COUNT(struct expert_props, memory_bytes, "memory.total"),
+        COUNT(struct expert_props, dense_bytes, "memory.dense"),
+        COUNT(struct expert_props, kv_bytes, "memory.kv"),
+        COUNT(struct expert_props, slots_bytes, "memory.slots"),
     };
     json_t *object;
     int r = get_object(client, "/props", &object, error);
@@ -180,7 +224,7 @@ int expert_props(struct expert_client *client, struct expert_props *ret_props, s
     if (r < 0)
         return r;
     memset(ret_props, 0, sizeof(*ret_props));
-    fields_take(fields, sizeof(fields) / sizeof(fields[0]), object, ret_props);
+    fields_take(fields, N(fields), object, ret_props);
     json_decref(object);
     return 0;
 }
@@ -188,19 +232,29 @@ int expert_props(struct expert_client *client, struct expert_props *ret_props, s
 int expert_stats(struct expert_client *client, struct expert_stats *ret_stats, struct expert_error *error)
 {
     static const struct field fields[] = {
-        COUNT(struct expert_stats, requests_active, "requests_active"),
-        COUNT(struct expert_stats, requests_waiting, "requests_waiting"),
-        COUNT(struct expert_stats, requests_total, "requests_total"),
+        TEXT(struct expert_stats, status, "status"),
+        COUNT(struct expert_stats, uptime_s, "uptime_s"),
+        COUNT(struct expert_stats, requests, "requests"),
+        COUNT(struct expert_stats, requests_done, "requests_done"),
+        COUNT(struct expert_stats, requests_failed, "requests_failed"),
+        COUNT(struct expert_stats, requests_canceled, "requests_cancelled"),
+        COUNT(struct expert_stats, active, "active"),
+        COUNT(struct expert_stats, waiting, "waiting"),
         COUNT(struct expert_stats, prompt_tokens, "prompt_tokens"),
-        COUNT(struct expert_stats, completion_tokens, "completion_tokens"),
-        COUNT(struct expert_stats, expert_hits, "expert_hits"),
-        COUNT(struct expert_stats, expert_misses, "expert_misses"),
-        COUNT(struct expert_stats, bytes_read, "bytes_read"),
-        COUNT(struct expert_stats, rss_bytes, "rss_bytes"),
-        COUNT(struct expert_stats, peak_rss_bytes, "peak_rss_bytes"),
-        COUNT(struct expert_stats, uptime_seconds, "uptime_seconds"),
-        REAL(struct expert_stats, tokens_per_second, "tokens_per_second"),
+        COUNT(struct expert_stats, tokens, "tokens"),
+        COUNT(struct expert_stats, step_ns, "step_ns"),
+        COUNT(struct expert_stats, expert_hits, "cache.hits"),
+        COUNT(struct expert_stats, expert_misses, "cache.misses"),
+        COUNT(struct expert_stats, bytes_read, "cache.bytes_read"),
+        COUNT(struct expert_stats, wait_ns, "cache.wait_ns"),
+        COUNT(struct expert_stats, slots, "cache.slots"),
+        COUNT(struct expert_stats, slots_used, "cache.slots_used"),
+        COUNT(struct expert_stats, huge_bytes, "cache.huge_bytes"),
+        COUNT(struct expert_stats, rss_bytes, "rss"),
+        COUNT(struct expert_stats, peak_rss_bytes, "peak_rss"),
+        COUNT(struct expert_stats, memory_bytes, "memory.total"),
         REAL(struct expert_stats, hit_rate, "hit_rate"),
+        REAL(struct expert_stats, bytes_read_per_token, "bytes_read_per_token"),
     };
     json_t *object;
     int r = get_object(client, "/stats", &object, error);
@@ -208,7 +262,7 @@ int expert_stats(struct expert_client *client, struct expert_stats *ret_stats, s
     if (r < 0)
         return r;
     memset(ret_stats, 0, sizeof(*ret_stats));
-    fields_take(fields, sizeof(fields) / sizeof(fields[0]), object, ret_stats);
+    fields_take(fields, N(fields), object, ret_stats);
     json_decref(object);
     return 0;
 }

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/cli/commands.h"
+#include "client/cli/units.h"
+
+#include <math.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIST_MAX 256
+
+static void row(const char *name, const char *value)
+{
+    printf("%-18s %s\n", name, value[0] != '\0' ? value : "-");
+}
+
+static void user_name(char *buffer, size_t buffer_bytes, int64_t uid)
+{
+    const struct passwd *user = uid >= 0 && uid <= UINT32_MAX ? getpwuid((uid_t)uid) : NULL;
+
+    if (user != NULL)
+        snprintf(buffer, buffer_bytes, "%s", user->pw_name);
+    else
+        snprintf(buffer, buffer_bytes, uid >= 0 ? "%lld" : "-", (long long)uid);
+}
+
+static void print_sequence(const struct expert_sequence *sequence)
+{
+    char a[UNITS_TEXT], b[UNITS_TEXT], c[UNITS_TEXT], d[UNITS_TEXT], e[UNITS_TEXT], f[UNITS_TEXT], g[UNITS_TEXT];
+    char prompt[2 * UNITS_TEXT], user[40];
+
+    snprintf(prompt, sizeof(prompt), "%s/%s", units_count(a, sequence->prompt_done),
+             units_count(b, sequence->prompt_tokens));
+    user_name(user, sizeof(user), sequence->uid);
+    printf("%-6s %-8s %13s %7s %9s %8s %10s %8s %s\n", units_count(c, sequence->id), sequence->state, prompt,
+           units_count(d, sequence->tokens), units_rate(e, sequence->tokens_per_second),
+           units_percent(f, sequence->hit_rate), units_seconds(g, sequence->age_s),
+           sequence->pid > 0 ? units_count(a, sequence->pid) : "-", user);
+}
+
+int command_ps(struct session *session)
+{
+    struct expert_sequence *sequences;
+    struct expert_error error;
+    size_t n = 0;
+    int r;
+
+    if (session->options->json)
+        return session_print_json(session, "/stats");
+    sequences = calloc(LIST_MAX, sizeof(*sequences));
+    if (sequences == NULL) {
+        fprintf(stderr, "expert: out of memory\n");
+        return EXIT_SERVER;
+    }
+    r = expert_sequences(session->client, sequences, LIST_MAX, &n, &error);
+    if (r == 0) {
+        printf("%-6s %-8s %13s %7s %9s %8s %10s %8s %s\n", "ID", "STATE", "PROMPT", "TOKENS", "TOKENS/S", "HITS", "AGE",
+               "PID", "USER");
+        for (size_t i = 0; i < n && i < LIST_MAX; i++)
+            print_sequence(&sequences[i]);
+    }
+    free(sequences);
+    return r < 0 ? session_fail(&error) : EXIT_OK;
+}
+
+int command_models(struct session *session)
+{
+    struct expert_model models[16];
+    struct expert_error error;
+    size_t n;
+
+    if (session->options->json)
+        return session_print_json(session, "/v1/models");
+    if (expert_models(session->client, models, sizeof(models) / sizeof(models[0]), &n, &error) < 0)
+        return session_fail(&error);
+    for (size_t i = 0; i < n && i < sizeof(models) / sizeof(models[0]); i++)
+        puts(models[i].id);
+    return EXIT_OK;
+}
+
+static void print_model(const struct expert_props *props)
+{
+    char a[UNITS_TEXT], b[UNITS_TEXT], c[UNITS_TEXT], text[4 * UNITS_TEXT];
+
+    row("model", props->model);
+    row("file", props->model_path);
+    row("architecture", props->architecture);
+    row("quantization", props->quantization);
+    snprintf(text, sizeof(text), "%s, of them experts %s", units_byte_count(a, props->model_bytes),
+             units_byte_count(b, props->expert_bytes));
+    row("size", text);
+    snprintf(text, sizeof(text), "%s layers, %s experts each, %s for a token", units_count(a, props->n_layers),
+             units_count(b, props->n_experts), units_count(c, props->n_experts_used));
+    row("layers", text);
+    row("experts per token", units_byte_count(a, props->token_bytes));
+}
+
+static void print_machine(const struct expert_props *props)
+{
+    char a[UNITS_TEXT], b[UNITS_TEXT], c[UNITS_TEXT], d[UNITS_TEXT], text[160];
+
+    snprintf(text, sizeof(text), "%s tokens, %s answers at once", units_count(a, props->context_tokens),
+             units_count(b, props->n_parallel));
+    row("context", text);
+    snprintf(text, sizeof(text), "%s: dense weights %s, KV %s, expert slots %s",
+             units_byte_count(a, props->memory_bytes), units_byte_count(b, props->dense_bytes),
+             units_byte_count(c, props->kv_bytes), units_byte_count(d, props->slots_bytes));
+    row("memory budget", text);
+    row("device", props->device);
+    row("threads", units_count(a, props->n_threads));
+    row("reads", props->io);
+    row("expertd", props->version);
+}
+
+int command_show(struct session *session)
+{
+    struct expert_props props;
+    struct expert_error error;
+
+    if (session->options->json)
+        return session_print_json(session, "/props");
+    if (expert_props(session->client, &props, &error) < 0)
+        return session_fail(&error);
+    print_model(&props);
+    print_machine(&props);
+    return EXIT_OK;
+}
+
+static void print_requests(const struct expert_stats *stats)
+{
+    char a[UNITS_TEXT], b[UNITS_TEXT], c[UNITS_TEXT], text[4 * UNITS_TEXT];
+
+    row("status", stats->status);
+    row("up for", units_seconds(a, stats->uptime_s != EXPERT_UNSET ? (double)stats->uptime_s : NAN));
+    snprintf(text, sizeof(text), "%s active, %s waiting", units_count(a, stats->active),
+             units_count(b, stats->waiting));
+    row("requests now", text);
+    snprintf(text, sizeof(text), "%s done, %s failed, %s canceled", units_count(a, stats->requests_done),
+             units_count(b, stats->requests_failed), units_count(c, stats->requests_canceled));
+    row("requests", text);
+    row("prompt tokens", units_count(a, stats->prompt_tokens));
+    row("tokens written", units_count(a, stats->tokens));
+}
+
+int command_stats(struct session *session)
+{
+    char a[UNITS_TEXT], b[UNITS_TEXT], c[UNITS_TEXT], text[4 * UNITS_TEXT];
+    struct expert_stats stats;
+    struct expert_error error;
+
+    if (session->options->json)
+        return session_print_json(session, "/stats");
+    if (expert_stats(session->client, &stats, &error) < 0)
+        return session_fail(&error);
+    print_requests(&stats);
+    snprintf(text, sizeof(text), "%s (%s found, %s read)", units_percent(a, stats.hit_rate),
+             units_count(b, stats.expert_hits), units_count(c, stats.expert_misses));
+    row("expert hits", text);
+    snprintf(text, sizeof(text), "%s, %s per token", units_byte_count(a, stats.bytes_read),
+             units_bytes(b, stats.bytes_read_per_token));
+    row("read", text);
+    snprintf(text, sizeof(text), "%s of %s used", units_count(a, stats.slots_used), units_count(b, stats.slots));
+    row("expert slots", text);
+    snprintf(text, sizeof(text), "%s, at most %s, budget %s", units_byte_count(a, stats.rss_bytes),
+             units_byte_count(b, stats.peak_rss_bytes), units_byte_count(c, stats.memory_bytes));
+    row("memory", text);
+    return EXIT_OK;
+}
