@@ -1,0 +1,4 @@
+noinst_LIBRARIES += libprefetch.a
+libprefetch_a_SOURCES = \
+	prefetch/governor.c prefetch/governor.h \
+	prefetch/lookahead.c prefetch/lookahead.h

@@ -5,6 +5,7 @@ include tests/unit/model_text.mk
 include tests/unit/model_pass.mk
 include tests/unit/cache.mk
 include tests/unit/policy.mk
+include tests/unit/prefetch.mk
 include tests/unit/daemon.mk
 include tests/unit/client.mk
 include tests/parity/local.mk

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/mem.h"
+#include "prefetch/governor.h"
+#include "prefetch/lookahead.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+/* ---- the governor, on a machine whose tokens take what a table says, give or take some noise ---- */
+
+static uint32_t noise_state = 1;
+
+static double noise(void)
+{
+    noise_state = noise_state * 1664525u + 1013904223u;
+    return 0.95 + 0.1 * (double)(noise_state >> 8) / (1 << 24);
+}
+
+/* Run n tokens; returns the share of them at `level`, and the mean time over that of `level` alone. */
+static double run(struct governor *g, const double *ns, int n, uint32_t level, double *ret_cost)
+{
+    double total = 0;
+    int at_level = 0;
+
+    for (int i = 0; i < n; i++) {
+        double t = ns[governor_level(g)];
+
+        at_level += governor_level(g) == level;
+        total += t;
+        governor_token(g, (uint64_t)(t * noise()));
+    }
+    *ret_cost = total / n / ns[level];
+    return (double)at_level / n;
+}
+
+Test(governor, settles_on_the_best_level)
+{
+    static const double tables[][GOVERNOR_LEVELS] = {
+        { 1e8, 0.8e8, 0.7e8 }, { 1e8, 0.8e8, 1.1e8 }, { 1e8, 1.2e8, 1.3e8 }, { 2e6, 3e6, 1.5e6 },
+    };
+    static const uint32_t best[] = { 2, 1, 0, 2 };
+
+    for (size_t i = 0; i < sizeof(best) / sizeof(best[0]); i++) {
+        double cost, promised = 1.002; /* one window of each other level per longest stay */
+        struct governor g;
+
+        for (int level = 0; level < GOVERNOR_LEVELS; level++)
+            promised += (tables[i][level] / tables[i][best[i]] - 1) / GOVERNOR_LONGEST_STAY;
+        governor_init(&g);
+        run(&g, tables[i], 2000, best[i], &cost);
+        cr_expect_gt(run(&g, tables[i], 4000, best[i], &cost), 0.9, "table %zu", i);
+        cr_expect_lt(cost, promised, "table %zu: trying the others costs %f", i, cost);
+    }
+}
+
+Test(governor, no_gain_means_off)
+{
+    static const double same[GOVERNOR_LEVELS] = { 1e8, 1e8, 1e8 };
+    struct governor g;
+    double cost;
+
+    governor_init(&g);
+    run(&g, same, 200, 0, &cost);
+    cr_expect_gt(run(&g, same, 4000, 0, &cost), 0.7);
+}
+
+Test(governor, changes_its_mind_when_the_drive_does)
+{
+    static const double idle[GOVERNOR_LEVELS] = { 1e8, 0.8e8, 0.7e8 }, busy[GOVERNOR_LEVELS] = { 1e8, 1.3e8, 1.5e8 };
+    struct governor g;
+    double cost;
+
+    governor_init(&g);
+    run(&g, idle, 3000, 2, &cost);
+    cr_expect_eq(g.best, 2);
+    run(&g, busy, 1000, 0, &cost);
+    cr_expect_eq(g.best, 0);
+    cr_expect_gt(run(&g, busy, 2000, 0, &cost), 0.85);
+}
+
+Test(governor, one_slow_token_decides_nothing)
+{
+    static const double idle[GOVERNOR_LEVELS] = { 1e8, 0.8e8, 0.7e8 };
+    struct governor g;
+    double cost;
+
+    governor_init(&g);
+    run(&g, idle, 400, 2, &cost);
+    for (int i = 0; i < 400; i++)
+        governor_token(&g, i % 20 == 0 ? 40000000000u : (uint64_t)idle[governor_level(&g)]);
+    cr_expect_eq(g.best, 2);
+}
+
+Test(governor, a_fixed_level_stays)
+{
+    static const double bad[GOVERNOR_LEVELS] = { 1e8, 2e8, 3e8 };
+    struct governor g;
+    double cost;
+
+    governor_init(&g);
+    governor_fix(&g, 2);
+    cr_expect_eq(run(&g, bad, 500, 2, &cost), 1.0);
+}
+
+/* ---- looking ahead, with a door that writes down what it hears ---- */
+
+#define LAYERS 3
+#define EXPERTS 8
+#define USED 2
+
+struct rig {
+    struct expert_door door;
+    struct expert_layer_layout layers[LAYERS];
+    struct expert_layout layout;
+    struct lookahead *la;
+    uint16_t hinted[EXPERTS];
+    uint32_t n_hinted, hinted_layer, n_hints, asked_layer;
+    uint16_t prediction[4 * USED];
+    int predict_code;
+};
+
+static void hint(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n)
+{
+    struct rig *rig = (struct rig *)door;
+
+    rig->n_hints++;
+    rig->hinted_layer = layer;
+    rig->n_hinted = (uint32_t)n;
+    memcpy(rig->hinted, ids, n * sizeof(*ids));
+}
+
+static const struct expert_door_ops hint_ops = { .hint = hint };
+
+static int predict(void *ctx, uint32_t layer, uint32_t n, const uint16_t **ret_ids)
+{
+    struct rig *rig = ctx;
+
+    rig->asked_layer = layer;
+    *ret_ids = rig->prediction;
+    return rig->predict_code;
+}
+
+static void rig_open(struct rig *rig, enum lookahead_mode mode, uint32_t distance)
+{
+    struct lookahead_options options = { .mode = mode, .max_rows = 4, .distance = distance, .predict = predict,
+                                         .ctx = rig };
+    struct err err = { 0 };
+
+    memset(rig, 0, sizeof(*rig));
+    for (uint32_t i = 0; i < LAYERS; i++)
+        rig->layers[i].layer = 2 + i; /* two dense ones before */
+    rig->layout = (struct expert_layout){ .n_layers = LAYERS, .n_experts = EXPERTS, .n_used = USED,
+                                          .layers = rig->layers };
+    rig->door.ops = &hint_ops;
+    cr_assert_eq(lookahead_open(&rig->layout, &rig->door, &options, &rig->la, &err), 0, "%s", err_text(&err));
+}
+
+Test(lookahead, hints_the_next_layer_best_first_and_each_once)
+{
+    struct rig rig;
+
+    rig_open(&rig, LOOKAHEAD_ON, 1);
+    memcpy(rig.prediction, (uint16_t[]){ 5, 1, 3, 5 }, 4 * sizeof(uint16_t)); /* two tokens */
+    lookahead_on_request(rig.la, 2, 2);
+    cr_assert_eq(rig.asked_layer, 3);
+    cr_assert_eq(rig.hinted_layer, 3);
+    cr_assert_eq(rig.n_hinted, 3);
+    cr_assert_arr_eq(rig.hinted, ((uint16_t[]){ 5, 3, 1 }), 3 * sizeof(uint16_t));
+    lookahead_on_request(rig.la, 2, 2); /* the same request's second part */
+    cr_assert_eq(rig.n_hints, 1);
+    lookahead_close(rig.la);
+}
+
+Test(lookahead, is_compared_with_the_truth)
+{
+    struct lookahead_stats stats;
+    struct rig rig;
+
+    rig_open(&rig, LOOKAHEAD_ON, 1);
+    memcpy(rig.prediction, (uint16_t[]){ 5, 1 }, 2 * sizeof(uint16_t));
+    lookahead_on_request(rig.la, 3, 1);
+    lookahead_on_route(rig.la, 4, (uint16_t[]){ 1, 7 }, 1);
+    lookahead_on_route(rig.la, 2, (uint16_t[]){ 5, 1 }, 1); /* nothing was guessed about this one */
+    lookahead_stats(rig.la, &stats);
+    cr_assert_eq(stats.guessed, 2);
+    cr_assert_eq(stats.right, 1);
+    cr_assert_eq(stats.chosen, 2);
+    lookahead_close(rig.la);
+}
+
+Test(lookahead, keeps_still_where_it_should)
+{
+    struct rig rig;
+
+    rig_open(&rig, LOOKAHEAD_ON, 1);
+    lookahead_on_request(rig.la, 4, 1); /* the last layer */
+    lookahead_on_request(rig.la, 2, 5); /* a prompt's chunk */
+    lookahead_on_request(rig.la, 1, 1); /* a layer without experts */
+    rig.predict_code = -1;
+    lookahead_on_request(rig.la, 2, 1);
+    cr_assert_eq(rig.n_hints, 0);
+    lookahead_close(rig.la);
+    rig_open(&rig, LOOKAHEAD_OFF, 1);
+    lookahead_on_request(rig.la, 2, 1);
+    cr_assert_eq(rig.n_hints, 0);
+    lookahead_close(rig.la);
+    rig_open(&rig, LOOKAHEAD_ON, 2);
+    lookahead_on_request(rig.la, 2, 1);
+    cr_assert_eq(rig.hinted_layer, 4);
+    lookahead_on_request(rig.la, 3, 1);
+    cr_assert_eq(rig.n_hints, 1);
+    lookahead_close(rig.la);
+}
+
+Test(lookahead, auto_follows_the_governor)
+{
+    struct lookahead_stats stats;
+    struct rig rig;
+    uint32_t seen = 0;
+
+    rig_open(&rig, LOOKAHEAD_AUTO, 1);
+    memcpy(rig.prediction, (uint16_t[]){ 5, 1 }, 2 * sizeof(uint16_t));
+    for (int token = 0; token < 400; token++) {
+        lookahead_stats(rig.la, &stats);
+        seen |= 1u << stats.level;
+        rig.n_hinted = 0;
+        lookahead_on_request(rig.la, 2, 1);
+        cr_assert_eq(rig.n_hinted, stats.level);
+        lookahead_on_route(rig.la, 3, (uint16_t[]){ 1, 7 }, 1);
+        lookahead_on_pass(rig.la, 1, stats.level == 1 ? 500 : 1000);
+        lookahead_on_pass(rig.la, 100, 1); /* a prompt's chunk says nothing */
+    }
+    cr_assert_eq(seen, 7, "every level has been tried");
+    cr_assert_eq(stats.level, 1);
+    lookahead_close(rig.la);
+}
+
+Test(lookahead, no_memory_is_an_answer)
+{
+    for (long n = 0; n < 3; n++) {
+        struct lookahead_options options = { .max_rows = 1, .distance = 1, .predict = predict };
+        struct expert_layout layout = { .n_layers = 1, .n_experts = 4, .n_used = 1 };
+        struct lookahead *la;
+        struct err err = { 0 };
+
+        mem_fail_after(n);
+        cr_assert_lt(lookahead_open(&layout, NULL, &options, &la, &err), 0);
+        mem_fail_after(-1);
+    }
+}
