@@ -10,7 +10,7 @@ libcompute_a_SOURCES = \
 	compute/cpu/kernels_c.c \
 	compute/cpu/product.c \
 	compute/cpu/simple.c \
-	compute/cpu/threads.c \
+	compute/cpu/threads.c compute/cpu/threads.h \
 	compute/cpu/unpack_kernels.h \
 	compute/cpu/vec.h \
 	compute/cpu_device.h \

@@ -51,7 +51,7 @@ static inline void unpack_fives(const uint8_t *mask, const uint8_t *src, int off
 static inline void small_unpack_block(enum quant_type type, const uint8_t *p, int8_t *q, float *d, float *m)
 {
     *d = type == QUANT_MXFP4 ? mxfp4_scale(p[0]) : half_to_float(half_load(p));
-    *m = 0;
+    *m = -0.0f; /* which adds nothing, not even to -0 */
     switch (type) {
     case QUANT_Q4_0:
         unpack_nibbles(p + 2, 8, q);

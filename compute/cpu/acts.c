@@ -4,8 +4,6 @@
 
 #include <errno.h>
 
-enum { SERIAL_ROWS = 4 }; /* fewer rows than this are prepared faster than a pool is woken */
-
 size_t cpu_unpacked_bytes(uint32_t max_cols)
 {
     size_t most = 0;
@@ -76,21 +74,13 @@ struct prepare {
     enum act_flavour flavour;
 };
 
-static void prepare_row(const struct prepare *job, uint32_t row)
-{
-    struct acts *acts = job->acts;
-
-    cpu_act_prepare(&job->cpu->kernels, job->flavour, acts->x + (size_t)row * acts->n_cols, acts->n_cols,
-                    acts->prepared[job->flavour] + row * act_row_bytes(job->flavour, acts->n_cols));
-}
-
-static void prepare_on_thread(void *arg, uint32_t thread)
+static void prepare_row(void *arg, size_t row)
 {
     const struct prepare *job = arg;
-    uint32_t row;
+    struct acts *acts = job->acts;
 
-    while ((row = cpu_take_unit(job->cpu, 0)) < job->acts->n_rows)
-        prepare_row(job, row);
+    cpu_act_prepare(&job->cpu->kernels, job->flavour, acts->x + row * acts->n_cols, acts->n_cols,
+                    acts->prepared[job->flavour] + row * act_row_bytes(job->flavour, acts->n_cols));
 }
 
 struct act_rows cpu_acts_ready(struct cpu_device *cpu, struct acts *acts, enum quant_type type)
@@ -100,11 +90,7 @@ struct act_rows cpu_acts_ready(struct cpu_device *cpu, struct acts *acts, enum q
     if (job.flavour == ACT_F32)
         return (struct act_rows){ (const char *)acts->x, acts->n_cols * sizeof(float) };
     if (!acts->ready[job.flavour]) {
-        if (acts->n_rows >= SERIAL_ROWS)
-            cpu_run(cpu, prepare_on_thread, &job);
-        else
-            for (uint32_t row = 0; row < acts->n_rows; row++)
-                prepare_row(&job, row);
+        cpu_each_row(cpu, acts->n_rows, acts->n_cols, prepare_row, &job);
         acts->ready[job.flavour] = true;
     }
     return (struct act_rows){ acts->prepared[job.flavour], act_row_bytes(job.flavour, acts->n_cols) };

@@ -123,18 +123,33 @@ int cpu_attention(struct device *device, const struct attention *a)
     return 0;
 }
 
+struct kv_store_job {
+    struct cpu_device *cpu;
+    const struct kv_view *kv;
+    enum kv_type type;
+    const float *k, *v;
+    size_t pos0, kv_dim;
+};
+
+static void kv_store_row(void *arg, size_t t)
+{
+    const struct kv_store_job *job = arg;
+    size_t to = (job->pos0 + t) * job->kv_dim, from = t * job->kv_dim;
+
+    if (job->type == KV_F16) {
+        job->cpu->kernels.to_f16(job->k + from, job->kv_dim, (uint16_t *)job->kv->k + to);
+        job->cpu->kernels.to_f16(job->v + from, job->kv_dim, (uint16_t *)job->kv->v + to);
+    } else {
+        memcpy((float *)job->kv->k + to, job->k + from, job->kv_dim * sizeof(float));
+        memcpy((float *)job->kv->v + to, job->v + from, job->kv_dim * sizeof(float));
+    }
+}
+
 int cpu_kv_store(struct device *device, const struct kv_view *kv, enum kv_type type, uint32_t pos0, uint32_t n,
                  uint32_t kv_dim, const float *k, const float *v)
 {
-    const struct cpu_kernels *kernels = &cpu_device_of(device)->kernels;
-    size_t at = (size_t)pos0 * kv_dim, elements = (size_t)n * kv_dim;
+    struct kv_store_job job = { cpu_device_of(device), kv, type, k, v, pos0, kv_dim };
 
-    if (type == KV_F16) {
-        kernels->to_f16(k, elements, (uint16_t *)kv->k + at);
-        kernels->to_f16(v, elements, (uint16_t *)kv->v + at);
-    } else {
-        memcpy((float *)kv->k + at, k, elements * sizeof(float));
-        memcpy((float *)kv->v + at, v, elements * sizeof(float));
-    }
+    cpu_each_row(job.cpu, n, kv_dim, kv_store_row, &job);
     return 0;
 }

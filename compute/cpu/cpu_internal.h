@@ -78,6 +78,10 @@ static inline uint32_t cpu_take_unit(struct cpu_device *cpu, int phase)
     return atomic_fetch_add_explicit(&cpu->next_unit[phase], 1, memory_order_relaxed);
 }
 
+/* Call fn(arg, row) for each row. `row_work` is its size in elements: little work stays on the caller's thread. */
+void cpu_each_row(struct cpu_device *cpu, uint32_t n_rows, size_t row_work, void (*fn)(void *arg, size_t row),
+                  void *arg);
+
 /* A product of rows of a weight with some prepared rows. */
 struct product {
     const struct weight *w;

@@ -6,6 +6,37 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Below this many elements a pool takes longer to wake than the work takes. */
+enum { SERIAL_WORK = 1 << 14 };
+
+struct each_row {
+    struct cpu_device *cpu;
+    void (*fn)(void *arg, size_t row);
+    void *arg;
+    uint32_t n_rows;
+};
+
+static void each_row_on_thread(void *arg, uint32_t thread)
+{
+    const struct each_row *each = arg;
+    uint32_t row;
+
+    while ((row = cpu_take_unit(each->cpu, 0)) < each->n_rows)
+        each->fn(each->arg, row);
+}
+
+void cpu_each_row(struct cpu_device *cpu, uint32_t n_rows, size_t row_work, void (*fn)(void *arg, size_t row),
+                  void *arg)
+{
+    struct each_row each = { cpu, fn, arg, n_rows };
+
+    if (n_rows > 1 && n_rows * row_work >= SERIAL_WORK)
+        cpu_run(cpu, each_row_on_thread, &each);
+    else
+        for (uint32_t row = 0; row < n_rows; row++)
+            fn(arg, row);
+}
+
 static int device_alloc(struct device *device, size_t bytes, void **ret_p)
 {
     int r = mem_map(bytes, MEM_HUGE | MEM_POPULATE, ret_p, NULL);

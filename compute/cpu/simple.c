@@ -20,13 +20,28 @@ int cpu_embed(struct device *device, const struct weight *table, const int32_t *
     return 0;
 }
 
+struct rms_norm_job {
+    struct cpu_device *cpu;
+    const float *x, *w;
+    float *y;
+    float eps;
+    size_t n_cols;
+};
+
+static void rms_norm_row(void *arg, size_t row)
+{
+    const struct rms_norm_job *job = arg;
+    size_t at = row * job->n_cols;
+
+    job->cpu->kernels.rms_norm(job->x + at, job->w, job->eps, job->n_cols, job->y + at);
+}
+
 int cpu_rms_norm(struct device *device, const float *x, const float *w, float eps, uint32_t n_rows, uint32_t n_cols,
                  float *y)
 {
-    const struct cpu_kernels *k = &cpu_device_of(device)->kernels;
+    struct rms_norm_job job = { cpu_device_of(device), x, w, y, eps, n_cols };
 
-    for (size_t r = 0; r < n_rows; r++)
-        k->rms_norm(x + r * n_cols, w, eps, n_cols, y + r * n_cols);
+    cpu_each_row(job.cpu, n_rows, n_cols, rms_norm_row, &job);
     return 0;
 }
 
@@ -40,17 +55,37 @@ static void rotate(const struct rope *rope, float *x, uint32_t i, float cosine, 
     x[b] = xa * sine + xb * cosine;
 }
 
+struct rope_job {
+    const struct rope *rope;
+    float *x;
+    const uint32_t *pos;
+    uint32_t n_heads, head_dim;
+};
+
+static void rope_token(void *arg, size_t t)
+{
+    const struct rope_job *job = arg;
+    float *x = job->x + t * job->n_heads * job->head_dim;
+
+    for (uint32_t i = 0; i < job->rope->n_rot / 2; i++) {
+        double sine, cosine;
+
+        sincos((double)job->pos[t] * (double)job->rope->inv_freq[i], &sine, &cosine);
+        for (uint32_t h = 0; h < job->n_heads; h++)
+            rotate(job->rope, x + (size_t)h * job->head_dim, i, (float)cosine * job->rope->magnitude,
+                   (float)sine * job->rope->magnitude);
+    }
+}
+
 int cpu_rope(struct device *device, const struct rope *rope, float *x, const uint32_t *pos, uint32_t n_tokens,
              uint32_t n_heads, uint32_t head_dim)
 {
-    for (uint32_t t = 0; t < n_tokens; t++)
-        for (uint32_t i = 0; i < rope->n_rot / 2; i++) {
-            double angle = (double)pos[t] * (double)rope->inv_freq[i];
-            float cosine = (float)cos(angle) * rope->magnitude, sine = (float)sin(angle) * rope->magnitude;
+    struct rope_job job = { rope, x, pos, n_heads, head_dim };
 
-            for (uint32_t h = 0; h < n_heads; h++)
-                rotate(rope, x + ((size_t)t * n_heads + h) * head_dim, i, cosine, sine);
-        }
+    if (rope->n_rot > head_dim || rope->n_rot % 2 != 0)
+        return err_set(&device->err, -EINVAL, "cannot rotate %u of %u dimensions", rope->n_rot, head_dim);
+    cpu_each_row(cpu_device_of(device), n_tokens, (size_t)rope->n_rot * 8 + (size_t)n_heads * head_dim, rope_token,
+                 &job);
     return 0;
 }
 
@@ -109,33 +144,58 @@ int cpu_route(struct device *device, const struct route *route, const float *log
     return 0;
 }
 
+struct combine_job {
+    struct cpu_device *cpu;
+    float *x;
+    const float *y, *weights;
+    size_t n_used, n_embd;
+};
+
 /* The sum is complete before it meets x, as in the models' own code. */
+static void combine_token(void *arg, size_t t)
+{
+    enum { SPAN = 256 };
+    const struct combine_job *job = arg;
+    const struct cpu_kernels *k = &job->cpu->kernels;
+
+    for (size_t at = 0; at < job->n_embd; at += SPAN) {
+        size_t len = job->n_embd - at < SPAN ? job->n_embd - at : SPAN;
+        float sum[SPAN] = { 0 };
+
+        for (size_t j = t * job->n_used; j < (t + 1) * job->n_used; j++)
+            k->add_scaled(job->y + j * job->n_embd + at, job->weights[j], len, sum);
+        k->add_scaled(sum, 1, len, job->x + t * job->n_embd + at);
+    }
+}
+
 int cpu_combine(struct device *device, float *x, const float *y, const float *weights, uint32_t n, uint32_t n_used,
                 uint32_t n_embd)
 {
-    enum { SPAN = 256 };
-    const struct cpu_kernels *k = &cpu_device_of(device)->kernels;
+    struct combine_job job = { cpu_device_of(device), x, y, weights, n_used, n_embd };
 
-    for (size_t t = 0; t < n; t++)
-        for (size_t at = 0; at < n_embd; at += SPAN) {
-            size_t len = n_embd - at < SPAN ? n_embd - at : SPAN;
-            float sum[SPAN] = { 0 };
-
-            for (size_t j = 0; j < n_used; j++)
-                k->add_scaled(y + (t * n_used + j) * n_embd + at, weights[t * n_used + j], len, sum);
-            k->add_scaled(sum, 1, len, x + t * n_embd + at);
-        }
+    cpu_each_row(job.cpu, n, (size_t)n_used * n_embd, combine_token, &job);
     return 0;
+}
+
+struct add_job {
+    struct cpu_device *cpu;
+    float *x;
+    const float *y, *gate;
+    size_t n_cols;
+};
+
+static void add_token(void *arg, size_t t)
+{
+    const struct add_job *job = arg;
+    float scale = job->gate != NULL ? (float)(1 / (1 + exp(-(double)job->gate[t]))) : 1;
+
+    job->cpu->kernels.add_scaled(job->y + t * job->n_cols, scale, job->n_cols, job->x + t * job->n_cols);
 }
 
 int cpu_add(struct device *device, float *x, const float *y, const float *gate_logits, uint32_t n, uint32_t n_cols)
 {
-    const struct cpu_kernels *k = &cpu_device_of(device)->kernels;
+    struct add_job job = { cpu_device_of(device), x, y, gate_logits, n_cols };
 
-    for (size_t t = 0; t < n; t++) {
-        float scale = gate_logits != NULL ? (float)(1 / (1 + exp(-(double)gate_logits[t]))) : 1;
-
-        k->add_scaled(y + t * n_cols, scale, n_cols, x + t * n_cols);
-    }
+    cpu_each_row(job.cpu, n, n_cols, add_token, &job);
     return 0;
 }

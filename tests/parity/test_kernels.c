@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every kernel of every level: products against the C level, bit for bit; the C level against double precision.
+ */
+#include "compute/cpu/kernels.h"
+#include "parity/parity.h"
+
+#include <criterion/criterion.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_ROWS = 9, MAX_ACTS = 9 };
+
+/* Kernels of a level, or the end of the test where the machine lacks it. */
+static struct cpu_kernels kernels_of(enum cpu_level level)
+{
+    struct cpu_kernels k;
+
+    if (level > cpu_level_detect())
+        cr_skip_test("skipped: this CPU does not run the level '%s'", cpu_level_name(level));
+    cpu_kernels_get(level, &k);
+    cr_assert_eq(k.level, level);
+    return k;
+}
+
+/* Column counts in units of a format's block: one, odd, even, long. For plain floats: around multiples of 16. */
+static const size_t block_counts[] = { 1, 2, 3, 7, 8, 17, 64, 131 };
+static const size_t float_counts[] = { 1, 7, 15, 16, 17, 33, 256, 4099 };
+enum { N_COUNTS = 8 };
+
+static size_t columns(enum quant_type type, size_t i)
+{
+    size_t len = quant_info(type)->block_len;
+
+    return len == 1 ? float_counts[i] : len * block_counts[i];
+}
+
+/* Rows of weights and prepared activations of one shape. */
+struct fixture {
+    enum quant_type type;
+    enum act_flavour flavour;
+    size_t n, row_bytes, unpacked_bytes;
+    void *weights, *unpacked;
+    float *x[MAX_ACTS];
+    void *acts[MAX_ACTS];
+};
+
+static void fixture_init(struct fixture *f, const struct cpu_kernels *k, enum quant_type type, size_t n)
+{
+    struct random r = { n + type };
+
+    *f = (struct fixture){ .type = type, .flavour = act_flavour_of(type), .n = n };
+    f->row_bytes = quant_row_bytes(type, n);
+    f->weights = random_weights(&r, type, n * MAX_ROWS);
+    f->unpacked_bytes = (weight_row_bytes(f->flavour, n) + 63) / 64 * 64;
+    f->unpacked = guard_alloc(DOTS_ROWS * f->unpacked_bytes);
+    for (size_t t = 0; t < MAX_ACTS; t++) {
+        f->x[t] = guard_alloc(n * sizeof(float));
+        random_floats(&r, f->x[t], n);
+        f->acts[t] = guard_alloc(act_row_bytes(f->flavour, n));
+        if (f->flavour == ACT_SMALL)
+            k->act_small(f->x[t], n, 0, n, f->acts[t]);
+        else if (f->flavour == ACT_SUPER)
+            k->act_super(f->x[t], n, 0, f->acts[t]);
+        else
+            memcpy(f->acts[t], f->x[t], n * sizeof(float));
+    }
+}
+
+static void fixture_fini(struct fixture *f)
+{
+    guard_free(f->weights);
+    guard_free(f->unpacked);
+    for (size_t t = 0; t < MAX_ACTS; t++) {
+        guard_free(f->x[t]);
+        guard_free(f->acts[t]);
+    }
+}
+
+static void unpack(const struct cpu_kernels *k, const struct fixture *f, size_t row0, size_t n_rows)
+{
+    for (size_t r = 0; r < n_rows; r++)
+        k->unpack[f->type](f->type, (const char *)f->weights + (row0 + r) * f->row_bytes, f->n,
+                           (char *)f->unpacked + r * f->unpacked_bytes);
+}
+
+static void dots(const struct cpu_kernels *k, const struct fixture *f, size_t n_rows, size_t n_acts, float *y)
+{
+    unpack(k, f, 0, n_rows);
+    k->dots[f->type](f->unpacked, f->unpacked_bytes, n_rows, f->n, (const void *const *)f->acts, n_acts, y, n_rows);
+}
+
+/* The C level's products of the first rows and acts: [act][row]. */
+static void reference(const struct fixture *f, size_t n_rows, size_t n_acts, float *y)
+{
+    struct cpu_kernels c;
+
+    cpu_kernels_get(CPU_C, &c);
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t t = 0; t < n_acts; t++) {
+            const void *act = f->acts[t];
+
+            unpack(&c, f, r, 1);
+            c.dots[f->type](f->unpacked, f->unpacked_bytes, 1, f->n, &act, 1, &y[t * n_rows + r], 1);
+        }
+}
+
+static void check_dots(enum cpu_level level, enum quant_type type)
+{
+    struct cpu_kernels k = kernels_of(level);
+
+    for (size_t i = 0; i < N_COUNTS; i++) {
+        struct fixture f;
+
+        fixture_init(&f, &k, type, columns(type, i));
+        for (size_t n_rows = 1; n_rows <= DOTS_ROWS; n_rows++)
+            for (size_t n_acts = 1; n_acts <= MAX_ACTS; n_acts += 2) {
+                float *want = guard_alloc(n_rows * n_acts * sizeof(float));
+                float *got = guard_alloc(n_rows * n_acts * sizeof(float));
+
+                reference(&f, n_rows, n_acts, want);
+                dots(&k, &f, n_rows, n_acts, got);
+                same_floats(got, want, n_rows * n_acts, quant_info(type)->name);
+                guard_free(want);
+                guard_free(got);
+            }
+        fixture_fini(&f);
+    }
+}
+
+static void check_rows(enum cpu_level level, enum quant_type type)
+{
+    struct cpu_kernels k = kernels_of(level);
+
+    if (k.rows[type] == NULL)
+        cr_skip_test("skipped: '%s' has no kernel of its own for packed %s", cpu_level_name(level),
+                     quant_info(type)->name);
+    for (size_t i = 0; i < N_COUNTS; i++) {
+        struct fixture f;
+
+        fixture_init(&f, &k, type, columns(type, i));
+        for (size_t n_rows = 1; n_rows <= MAX_ROWS; n_rows++) {
+            float *want = guard_alloc(n_rows * sizeof(float)), *got = guard_alloc(n_rows * sizeof(float));
+
+            reference(&f, n_rows, 1, want);
+            k.rows[type](f.weights, f.row_bytes, n_rows, f.n, f.acts[0], got);
+            same_floats(got, want, n_rows, quant_info(type)->name);
+            guard_free(want);
+            guard_free(got);
+        }
+        fixture_fini(&f);
+    }
+}
+
+/* What an activation has become: the number that the product stands for. */
+static double prepared(const struct fixture *f, const void *act, size_t i)
+{
+    const struct act_super *blocks = act;
+    const float *d = (const float *)((const char *)act + small_d_offset(f->n));
+
+    if (f->flavour == ACT_F32)
+        return (double)((const float *)act)[i];
+    if (f->flavour == ACT_SMALL)
+        return (double)d[i / QUANT_SMALL] * ((const int8_t *)act)[i];
+    return (double)blocks[i / QUANT_SUPER].d * blocks[i / QUANT_SUPER].q[i % QUANT_SUPER];
+}
+
+/* The reference itself, within 16 roundings of the sum of magnitudes. Where weights are an offset less than what is
+ * multiplied, magnitudes are those of the parts. */
+static void check_exact(enum quant_type type)
+{
+    struct cpu_kernels k = kernels_of(CPU_C);
+
+    for (size_t i = 0; i < N_COUNTS; i++) {
+        struct fixture f;
+        float *w = guard_alloc(columns(type, i) * sizeof(float)), got;
+
+        fixture_init(&f, &k, type, columns(type, i));
+        reference(&f, 1, 1, &got);
+        quant_decode(type, f.weights, w, f.n);
+        double sum = 0, magnitude = 0, most = 0;
+
+        for (size_t j = 0; j < f.n; j++) {
+            double x = prepared(&f, f.acts[0], j);
+
+            most = fabs((double)w[j]) > most ? fabs((double)w[j]) : most;
+            sum += (double)w[j] * x;
+            magnitude +=
+                (type == QUANT_F32 || type == QUANT_F16 || type == QUANT_BF16 ? fabs((double)w[j]) : most) * fabs(x);
+        }
+        cr_assert(fabs((double)got - sum) <= 16 * (double)FLT_EPSILON * magnitude, "%s, %zu columns: %.9g for %.9g",
+                  quant_info(type)->name, f.n, (double)got, sum);
+        guard_free(w);
+        fixture_fini(&f);
+    }
+}
+
+#define TYPE_TESTS(type)                      \
+    Test(kernels_c, exact_##type)             \
+    {                                         \
+        check_exact(QUANT_##type);            \
+    }                                         \
+    Test(kernels_c, dots_##type)              \
+    {                                         \
+        check_dots(CPU_C, QUANT_##type);      \
+    }                                         \
+    Test(kernels_avx2, dots_##type)           \
+    {                                         \
+        check_dots(CPU_AVX2, QUANT_##type);   \
+    }                                         \
+    Test(kernels_avx2, rows_##type)           \
+    {                                         \
+        check_rows(CPU_AVX2, QUANT_##type);   \
+    }                                         \
+    Test(kernels_avx512, dots_##type)         \
+    {                                         \
+        check_dots(CPU_AVX512, QUANT_##type); \
+    }                                         \
+    Test(kernels_avx512, rows_##type)         \
+    {                                         \
+        check_rows(CPU_AVX512, QUANT_##type); \
+    }
+
+TYPE_TESTS(F32)
+TYPE_TESTS(F16)
+TYPE_TESTS(BF16)
+TYPE_TESTS(Q4_0)
+TYPE_TESTS(Q4_1)
+TYPE_TESTS(Q5_0)
+TYPE_TESTS(Q5_1)
+TYPE_TESTS(Q8_0)
+TYPE_TESTS(Q2_K)
+TYPE_TESTS(Q3_K)
+TYPE_TESTS(Q4_K)
+TYPE_TESTS(Q5_K)
+TYPE_TESTS(Q6_K)
+TYPE_TESTS(IQ4_NL)
+TYPE_TESTS(IQ4_XS)
+TYPE_TESTS(MXFP4)
+
+/* Activations: the reference rounds to the nearest of 255 steps; levels agree in every byte. */
+static void check_acts(enum cpu_level level)
+{
+    struct cpu_kernels k = kernels_of(level), c;
+    struct random r = { 7 };
+    enum { N = 1024 };
+    float *x = guard_alloc(N * sizeof(float));
+
+    cpu_kernels_get(CPU_C, &c);
+    for (int scale = -30; scale <= 30; scale += 5) {
+        for (enum act_flavour flavour = ACT_SMALL; flavour <= ACT_SUPER; flavour++) {
+            struct fixture f = { .flavour = flavour, .n = N };
+            size_t bytes = act_row_bytes(flavour, N), block = flavour == ACT_SMALL ? QUANT_SMALL : QUANT_SUPER;
+            char *want = guard_alloc(bytes), *got = guard_alloc(bytes);
+
+            for (size_t i = 0; i < N; i++)
+                x[i] = ldexpf(random_float(&r), scale) * (i / block % 3 == 2 ? 0 : 1);
+            memset(want, 0, bytes);
+            memset(got, 0, bytes);
+            if (flavour == ACT_SMALL) {
+                c.act_small(x, N, 0, N, want);
+                for (size_t col = 0; col < N; col += 256)
+                    k.act_small(x + col, 256, col, N, got);
+            } else {
+                c.act_super(x, N, 0, want);
+                for (size_t col = 0; col < N; col += 512)
+                    k.act_super(x + col, 512, col, got);
+            }
+            cr_assert_arr_eq(got, want, bytes, "level %s, flavour %d, scale %d", cpu_level_name(level), flavour, scale);
+            for (size_t i = 0; i < N; i++)
+                cr_assert(fabs(prepared(&f, got, i) - (double)x[i]) <= ldexp(0.501 / 127, scale));
+            guard_free(want);
+            guard_free(got);
+        }
+    }
+    guard_free(x);
+}
+
+/* A NaN or infinity must not vanish in the rounding to eight bits. */
+static void check_act_poison(enum cpu_level level)
+{
+    struct cpu_kernels k = kernels_of(level);
+    const float poisons[] = { NAN, INFINITY, -INFINITY };
+
+    for (size_t p = 0; p < 3; p++) {
+        float x[QUANT_SUPER] = { [3] = 1, [200] = poisons[p] };
+        struct act_super super;
+
+        k.act_super(x, QUANT_SUPER, 0, &super);
+        cr_assert(isnan(super.d));
+    }
+}
+
+/* An error of the vector functions, in units of the last place of the true value. */
+static double ulps(float got, double want)
+{
+    double unit = want == 0 ? (double)FLT_MIN * (double)FLT_EPSILON : ldexp(1, (int)fmax(ilogb(want), -126) - 23);
+
+    return fabs((double)got - want) / unit;
+}
+
+static void check_silu(enum cpu_level level)
+{
+    struct cpu_kernels k = kernels_of(level), c;
+    enum { N = 2003 };
+    float *gate = guard_alloc(N * sizeof(float)), *up = guard_alloc(N * sizeof(float));
+    float *got = guard_alloc(N * sizeof(float)), *want = guard_alloc(N * sizeof(float));
+    struct random r = { 3 };
+
+    cpu_kernels_get(CPU_C, &c);
+    for (size_t i = 0; i < N; i++) {
+        gate[i] = ((float)i - 1000) / 12;
+        up[i] = random_float(&r);
+    }
+    for (size_t n = N; n > 0; n = n > 40 ? n / 2 : n - 1) {
+        c.silu_mul(gate, up, n, want);
+        k.silu_mul(gate, up, n, got);
+        same_floats(got, want, n, "silu_mul");
+    }
+    c.silu_mul(gate, up, N, want);
+    for (size_t i = 0; i < N; i++) {
+        double x = (double)gate[i];
+
+        if (x > -80) /* below, the result is subnormal or nearly */
+            cr_assert_lt(ulps(want[i], x / (1 + exp(-x)) * (double)up[i]), 4, "silu of %g", x);
+    }
+    k.silu_mul(gate, up, N, gate); /* in place */
+    same_floats(gate, want, N, "silu_mul in place");
+    guard_free(gate);
+    guard_free(up);
+    guard_free(got);
+    guard_free(want);
+}
+
+static void check_rms_norm(enum cpu_level level)
+{
+    struct cpu_kernels k = kernels_of(level), c;
+    struct random r = { 5 };
+
+    cpu_kernels_get(CPU_C, &c);
+    for (size_t i = 0; i < N_COUNTS; i++) {
+        size_t n = float_counts[i], bytes = n * sizeof(float);
+        float *x = guard_alloc(bytes), *w = guard_alloc(bytes), *got = guard_alloc(bytes), *want = guard_alloc(bytes);
+        double sum = 0;
+
+        random_floats(&r, x, n);
+        random_floats(&r, w, n);
+        c.rms_norm(x, w, 1e-6f, n, want);
+        k.rms_norm(x, w, 1e-6f, n, got);
+        same_floats(got, want, n, "rms_norm");
+        for (size_t j = 0; j < n; j++)
+            sum += (double)x[j] * (double)x[j];
+        for (size_t j = 0; j < n; j++)
+            cr_assert_lt(ulps(want[j], (double)x[j] / sqrt(sum / (double)n + (double)1e-6f) * (double)w[j]), 3);
+        k.rms_norm(x, w, 1e-6f, n, x);
+        same_floats(x, want, n, "rms_norm in place");
+        guard_free(x);
+        guard_free(w);
+        guard_free(got);
+        guard_free(want);
+    }
+}
+
+static void check_small_ones(enum cpu_level level)
+{
+    struct cpu_kernels k = kernels_of(level), c;
+    struct random r = { 6 };
+
+    cpu_kernels_get(CPU_C, &c);
+    for (size_t i = 0; i < N_COUNTS; i++) {
+        size_t n = float_counts[i], bytes = n * sizeof(float);
+        float *x = guard_alloc(bytes), *got = guard_alloc(bytes), *want = guard_alloc(bytes);
+        uint16_t *got_half = guard_alloc(n * 2), *want_half = guard_alloc(n * 2);
+
+        for (size_t j = 0; j < n; j++)
+            x[j] = ldexpf(random_float(&r), (int)(random_u32(&r) % 36) - 20);
+        random_floats(&r, got, n);
+        memcpy(want, got, bytes);
+        k.add_scaled(x, 0.3f, n, got);
+        for (size_t j = 0; j < n; j++)
+            want[j] += x[j] * 0.3f;
+        same_floats(got, want, n, "add_scaled");
+        k.to_f16(x, n, got_half);
+        c.to_f16(x, n, want_half);
+        cr_assert_arr_eq(got_half, want_half, n * 2);
+        guard_free(x);
+        guard_free(got);
+        guard_free(want);
+        guard_free(got_half);
+        guard_free(want_half);
+    }
+}
+
+#define LEVEL_TESTS(suite, level)      \
+    Test(suite, acts)                  \
+    {                                  \
+        check_acts(level);             \
+    }                                  \
+    Test(suite, acts_keep_poison)      \
+    {                                  \
+        check_act_poison(level);       \
+    }                                  \
+    Test(suite, silu_mul)              \
+    {                                  \
+        check_silu(level);             \
+    }                                  \
+    Test(suite, rms_norm)              \
+    {                                  \
+        check_rms_norm(level);         \
+    }                                  \
+    Test(suite, add_scaled_and_to_f16) \
+    {                                  \
+        check_small_ones(level);       \
+    }
+
+LEVEL_TESTS(kernels_c, CPU_C)
+LEVEL_TESTS(kernels_avx2, CPU_AVX2)
+LEVEL_TESTS(kernels_avx512, CPU_AVX512)
