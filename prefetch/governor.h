@@ -2,7 +2,7 @@
  *
  * governor.h: how far to look ahead, decided by what it does to the time of a token.
  *
- * On a drive with idle gaps look-ahead wins, on a saturated one it loses, and which it is depends on the model, the budget,
+ * On a drive with idle gaps look-ahead wins, on a saturated one it loses; which it is depends on the model, the budget,
  * the drive and the text. So the governor tries: windows of a few tokens at each level (0 is off), the median time of a
  * token in each, faded over windows; then it stays with the best and tries the others now and then, more rarely the
  * longer the choice holds. A level must beat off by a margin to be chosen. What trying costs is bounded:
