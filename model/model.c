@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "model/hparams.h"
 #include "model/tensors.h"
+#include "model/utf8.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -30,11 +31,18 @@ struct model {
     char note[NOTE_BYTES];
 };
 
+/* Fit to be shown: UTF-8 without control characters, and not empty. */
 static bool printable(struct gguf_str s)
 {
-    for (size_t i = 0; i < s.len; i++)
-        if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
+    const unsigned char *p = (const unsigned char *)s.p;
+
+    for (size_t i = 0; i < s.len;) {
+        int n = utf8_scan(p + i, s.len - i);
+
+        if (n <= 0 || p[i] < 0x20 || p[i] == 0x7f)
             return false;
+        i += (size_t)n;
+    }
     return s.len > 0;
 }
 
@@ -168,6 +176,9 @@ static void name_model(struct model *m, const char *path)
         *(end -= 5) = '\0';
     if (gguf_file_count(m->gguf) > 1 && end - m->name > 15)
         end[-15] = '\0';
+    if (!printable((struct gguf_str){ m->name, strlen(m->name) }))
+        for (char *p = m->name; *p; p++)
+            *p = *p >= 0x20 && *p < 0x7f ? *p : '_';
 }
 
 static int open_gguf(struct model *m, struct err *err)
