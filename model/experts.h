@@ -32,12 +32,12 @@ struct expert_view {
 struct expert_door;
 
 struct expert_door_ops {
-    /* Ask for n different experts of a layer, all of which will be needed. Resident ones are ready at once, the rest are
-     * read. `layer` is the model's layer index. n is at most the slots guaranteed at open (see max_request).
+    /* Ask for n different experts of a layer, all of which will be needed. Resident ones are ready at once, the rest
+     * are read. `layer` is the model's layer index. n is at most the slots guaranteed at open (see max_request).
      * Fails without side effects. */
     int (*request)(struct expert_door *, uint32_t layer, const uint16_t *ids, size_t n, struct err *);
-    /* Next ready expert: its index into ids, and its weights, pinned until release. Blocks only if none is
-     * ready. Returns 1 with an expert, 0 when all have been returned, negative on error (read failed, checksum wrong). */
+    /* Next ready expert: its index into ids, and its weights, pinned until release. Blocks only if none is ready.
+     * Returns 1 with an expert, 0 when all have been returned, negative on error (read failed, checksum wrong). */
     int (*next)(struct expert_door *, size_t *ret_index, struct expert_view *ret_view, struct err *);
     /* As next, but returns -EAGAIN instead of blocking: lets the caller batch whatever is ready now. */
     int (*try_next)(struct expert_door *, size_t *ret_index, struct expert_view *ret_view, struct err *);

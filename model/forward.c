@@ -9,7 +9,7 @@ int forward_device_error(const struct forward *f, int r, struct err *err)
     return err_set(err, r, "%s: %s", f->device->name, err_text(&f->device->err));
 }
 
-static uint32_t rows_asked(const struct batch_span *span)
+static uint32_t span_rows(const struct batch_span *span)
 {
     return span->no_logits ? 0 : span->all_logits ? span->n_tokens : 1;
 }
@@ -43,14 +43,19 @@ static int batch_gather(struct forward *f, struct batch *batch, struct err *err)
             return r;
         if (span->n_tokens > f->options.max_batch - batch->n_tokens)
             return err_set(err, -EINVAL, "more than %u tokens in one batch", f->options.max_batch);
-        if (rows_asked(span) > f->options.max_logits - batch->n_rows)
+        if (span_rows(span) > f->options.max_logits - batch->n_rows)
             return err_set(err, -EINVAL, "more than %u rows of logits in one batch", f->options.max_logits);
         for (uint32_t t = 0; t < span->n_tokens; t++) {
             f->b.tokens[batch->n_tokens + t] = span->tokens[t];
             f->b.pos[batch->n_tokens + t] = span->pos0 + t;
         }
         batch->n_tokens += span->n_tokens;
-        batch->n_rows += rows_asked(span);
+        if (span_rows(span) == 0)
+            continue;
+        if (batch->n_rows == 0)
+            batch->asked_from = batch->n_tokens - span_rows(span);
+        batch->asked_end = batch->n_tokens;
+        batch->n_rows += span_rows(span);
     }
     return batch->n_tokens > 0 ? 0 : err_set(err, -EINVAL, "no tokens to evaluate");
 }
@@ -75,13 +80,13 @@ static int last_norm(struct forward *f, const struct batch *batch)
     uint32_t n_embd = f->hp->n_embd, row = 0, taken = 0;
 
     for (uint32_t i = 0; i < batch->n_spans;) {
-        uint32_t from = row + batch->spans[i].n_tokens - rows_asked(&batch->spans[i]), n = 0;
+        uint32_t from = row + batch->spans[i].n_tokens - span_rows(&batch->spans[i]), n = 0;
         int r = 0;
 
         do {
-            n += rows_asked(&batch->spans[i]);
+            n += span_rows(&batch->spans[i]);
             row += batch->spans[i++].n_tokens;
-        } while (i < batch->n_spans && from + n == row && rows_asked(&batch->spans[i]) == batch->spans[i].n_tokens);
+        } while (i < batch->n_spans && from + n == row && span_rows(&batch->spans[i]) == batch->spans[i].n_tokens);
         if (n > 0)
             r = f->device->ops->rms_norm(f->device, f->b.x + (size_t)from * n_embd, f->dense.output_norm,
                                          f->hp->rms_eps, n, n_embd, f->b.last + (size_t)taken * n_embd);

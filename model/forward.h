@@ -25,8 +25,10 @@
 
 struct forward;
 
-/* Called on the engine thread after a layer's router has spoken (before its experts run). For look-ahead, heat, tests.
- */
+/* Called on the engine thread on the way through a layer. For look-ahead, heat, tests. n rows, in the order of the
+ * batch's tokens: all of them, but in the last layer only those from the first to the last whose logits are asked for,
+ * since nothing depends on the others (none: no call). on_route comes when the router has spoken, before its experts
+ * run. */
 struct forward_hooks {
     void (*on_route)(void *ctx, uint32_t layer, const float *logits /* host [n, n_experts] f32 */,
                      const uint16_t *ids /* host [n, n_used] */, uint32_t n);
@@ -43,7 +45,7 @@ struct forward_options {
     uint32_t max_batch;  /* most tokens of one eval */
     uint32_t max_logits; /* most rows of logits of one eval */
     enum kv_type kv_type;
-    bool lock; /* mlock the dense weights */
+    bool lock;             /* mlock the dense weights */
     uint32_t predict_rows; /* most tokens of a batch for which forward_predict is asked; 0: never */
     struct forward_hooks hooks;
 };

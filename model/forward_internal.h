@@ -17,8 +17,9 @@
 struct batch {
     const struct batch_span *spans; /* borrowed */
     uint32_t n_spans;
-    uint32_t n_tokens; /* of all spans */
-    uint32_t n_rows;   /* of logits */
+    uint32_t n_tokens;              /* of all spans */
+    uint32_t n_rows;                /* of logits */
+    uint32_t asked_from, asked_end; /* tokens from the first to past the last whose logits are asked for */
 };
 
 /* Activations. B is max_batch. What holds the experts' outputs has a row per (token, rank) and, behind them, one per
@@ -44,10 +45,10 @@ struct buffers {
 
 /* What a look ahead needs of its own, so as not to disturb the pass. P is predict_rows. */
 struct predict {
-    float *h;       /* device [P, n_embd] */
-    float *router;  /* device [P, n_experts] */
-    uint16_t *ids;  /* host [P, n_used] */
-    float *weights; /* host [P, n_used] */
+    float *h;          /* device [P, n_embd] */
+    float *router;     /* device [P, n_experts] */
+    uint16_t *ids;     /* host [P, n_used] */
+    float *weights;    /* host [P, n_used] */
     struct acts *acts; /* owned; NULL when predict_rows is 0 */
 };
 
@@ -76,15 +77,18 @@ struct forward {
     struct moe moe;
     struct predict predict;
     struct acts *acts; /* owned */
+    uint32_t row;      /* of b.x: the first one that the current layer's experts work on */
 };
 
 /* Take what the device said about its failed operation into err; returns r. */
 int forward_device_error(const struct forward *forward, int r, struct err *err);
 
-/* One layer over the batch: b.x in, b.x out. */
+/* One layer over the batch: b.x in, b.x out. Of the last layer only the keys and values are needed for all tokens; what
+ * follows is done for those from asked_from to asked_end. */
 int forward_layer(struct forward *forward, uint32_t layer, const struct batch *batch, struct err *err);
 
-/* The chosen experts (b.ids) and the shared one over the n rows set in acts; their outputs are added to b.x. */
+/* The chosen experts (b.ids) and the shared one over the n rows set in acts; their outputs are added to b.x from `row`
+ * on. */
 int forward_moe(struct forward *forward, uint32_t layer, uint32_t n, struct err *err);
 
 #endif

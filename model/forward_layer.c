@@ -4,11 +4,17 @@
 #include <errno.h>
 #include <math.h>
 
+/* The residual stream from the current row on. */
+static float *residual(const struct forward *f)
+{
+    return f->b.x + (size_t)f->row * f->hp->n_embd;
+}
+
 /* h = normed x, prepared for multiplication. */
 static int norm_into_acts(struct forward *f, const float *weight, uint32_t n)
 {
     const struct device_ops *ops = f->device->ops;
-    int r = ops->rms_norm(f->device, f->b.x, weight, f->hp->rms_eps, n, f->hp->n_embd, f->b.h);
+    int r = ops->rms_norm(f->device, residual(f), weight, f->hp->rms_eps, n, f->hp->n_embd, f->b.h);
 
     return r < 0 ? r : ops->acts_set(f->device, f->acts, f->b.h, n, f->hp->n_embd);
 }
@@ -40,44 +46,73 @@ static int queries_keys_values(struct forward *f, const struct dense_layer *laye
     return 0;
 }
 
-/* One sequence's part of the batch, `row` its first row. */
-static int attend(struct forward *f, uint32_t layer, const struct batch_span *span, uint32_t row)
+static int store(struct forward *f, uint32_t layer, const struct batch_span *span, uint32_t first)
 {
-    const struct device_ops *ops = f->device->ops;
+    const struct kv_view kv = kv_layer(&f->kv, span->seq, layer);
+    uint32_t kv_dim = f->hp->n_kv_heads * f->hp->head_dim;
+
+    return f->device->ops->kv_store(f->device, &kv, f->kv.type, span->pos0, span->n_tokens, kv_dim,
+                                    f->b.k + (size_t)first * kv_dim, f->b.v + (size_t)first * kv_dim);
+}
+
+/* Rows from .. end - 1 of the batch, all of one span, of which `first` is the first. */
+static int attend(struct forward *f, uint32_t layer, const struct batch_span *span, uint32_t first, uint32_t from,
+                  uint32_t end)
+{
     const struct hparams *hp = f->hp;
-    uint32_t q_dim = hp->n_heads * hp->head_dim, kv_dim = hp->n_kv_heads * hp->head_dim;
-    const struct attention attention = { .q = f->b.q + (size_t)row * q_dim,
+    uint32_t q_dim = hp->n_heads * hp->head_dim;
+    const struct attention attention = { .q = f->b.q + (size_t)from * q_dim,
                                          .kv = kv_layer(&f->kv, span->seq, layer),
                                          .kv_type = f->kv.type,
-                                         .n_tokens = span->n_tokens,
-                                         .pos0 = span->pos0,
+                                         .n_tokens = end - from,
+                                         .pos0 = span->pos0 + from - first,
                                          .n_heads = hp->n_heads,
                                          .n_kv_heads = hp->n_kv_heads,
                                          .head_dim = hp->head_dim,
                                          .scale = hp->attn_scale,
-                                         .y = f->b.att + (size_t)row * q_dim };
-    int r = ops->kv_store(f->device, &attention.kv, f->kv.type, span->pos0, span->n_tokens, kv_dim,
-                          f->b.k + (size_t)row * kv_dim, f->b.v + (size_t)row * kv_dim);
+                                         .y = f->b.att + (size_t)from * q_dim };
 
-    return r < 0 ? r : ops->attention(f->device, &attention);
+    return f->device->ops->attention(f->device, &attention);
 }
 
-static int attention_block(struct forward *f, uint32_t layer, const struct batch *batch)
+/* Keys and values of every token, span by span in order, so that a later span of the same sequence sees an earlier one;
+ * queries from the current row on, n of them. */
+static int attend_all(struct forward *f, uint32_t layer, const struct batch *batch, uint32_t n)
+{
+    uint32_t first = 0, end = f->row + n;
+    int r = 0;
+
+    for (uint32_t i = 0; i < batch->n_spans && r >= 0; i++) {
+        const struct batch_span *span = &batch->spans[i];
+        uint32_t from = first > f->row ? first : f->row;
+        uint32_t to = first + span->n_tokens < end ? first + span->n_tokens : end;
+
+        r = store(f, layer, span, first);
+        if (r >= 0 && from < to)
+            r = attend(f, layer, span, first, from, to);
+        first += span->n_tokens;
+    }
+    return r;
+}
+
+static int attention_block(struct forward *f, uint32_t layer, const struct batch *batch, uint32_t row, uint32_t n)
 {
     const struct dense_layer *dense = &f->dense.layers[layer];
     const struct device_ops *ops = f->device->ops;
     const struct linear out = { dense->o, dense->o_bias, f->b.h };
-    uint32_t n = batch->n_tokens, row = 0;
-    int r = queries_keys_values(f, dense, n);
+    uint32_t q_dim = f->hp->n_heads * f->hp->head_dim;
+    const float *att = f->b.att + (size_t)row * q_dim;
+    int r;
 
-    for (uint32_t i = 0; i < batch->n_spans && r >= 0; i++) {
-        r = attend(f, layer, &batch->spans[i], row);
-        row += batch->spans[i].n_tokens;
-    }
-    if (r < 0 || (r = ops->acts_set(f->device, f->acts, f->b.att, n, f->hp->n_heads * f->hp->head_dim)) < 0 ||
+    f->row = 0;
+    r = queries_keys_values(f, dense, batch->n_tokens);
+    f->row = row;
+    if (r < 0 || (r = attend_all(f, layer, batch, n)) < 0 || n == 0)
+        return r;
+    if ((r = ops->acts_set(f->device, f->acts, att, n, q_dim)) < 0 ||
         (r = ops->linear(f->device, f->acts, &out, 1)) < 0)
         return r;
-    return ops->add(f->device, f->b.x, f->b.h, NULL, n, f->hp->n_embd);
+    return ops->add(f->device, residual(f), f->b.h, NULL, n, f->hp->n_embd);
 }
 
 static int dense_block(struct forward *f, const struct dense_layer *layer, uint32_t n)
@@ -88,7 +123,7 @@ static int dense_block(struct forward *f, const struct dense_layer *layer, uint3
 
     if ((r = norm_into_acts(f, layer->ffn_norm, n)) < 0 || (r = ops->experts(f->device, f->acts, &call, 1, f->b.y)) < 0)
         return r;
-    return ops->add(f->device, f->b.x, f->b.y, NULL, n, f->hp->n_embd);
+    return ops->add(f->device, residual(f), f->b.y, NULL, n, f->hp->n_embd);
 }
 
 /* Choose experts: b.ids and b.weights. */
@@ -117,28 +152,36 @@ static int check_routing(const struct forward *f, uint32_t layer, uint32_t n, st
     return 0;
 }
 
+static int experts_block(struct forward *f, uint32_t layer, uint32_t n, struct err *err)
+{
+    const struct forward_hooks *hooks = &f->options.hooks;
+    int r = route(f, &f->dense.layers[layer], n);
+
+    if (r < 0)
+        return forward_device_error(f, r, err);
+    r = check_routing(f, layer, n, err);
+    if (r < 0)
+        return r;
+    if (hooks->on_route != NULL)
+        hooks->on_route(hooks->ctx, layer, f->b.host_router, f->b.ids, n);
+    return forward_moe(f, layer, n, err);
+}
+
 int forward_layer(struct forward *f, uint32_t layer, const struct batch *batch, struct err *err)
 {
     const struct dense_layer *dense = &f->dense.layers[layer];
     const struct forward_hooks *hooks = &f->options.hooks;
-    uint32_t n = batch->n_tokens;
-    int r = attention_block(f, layer, batch);
+    bool last = layer + 1 == f->hp->n_layers;
+    uint32_t row = last ? batch->asked_from : 0, n = last ? batch->asked_end - row : batch->n_tokens;
+    int r = attention_block(f, layer, batch, row, n);
 
-    if (r >= 0)
-        r = dense->router.data != NULL ? route(f, dense, n) : dense_block(f, dense, n);
+    if (r >= 0 && n > 0 && dense->router.data == NULL)
+        r = dense_block(f, dense, n);
     if (r < 0)
         return forward_device_error(f, r, err);
-    if (dense->router.data != NULL) {
-        r = check_routing(f, layer, n, err);
-        if (r < 0)
-            return r;
-        if (hooks->on_route != NULL)
-            hooks->on_route(hooks->ctx, layer, f->b.host_router, f->b.ids, n);
-        r = forward_moe(f, layer, n, err);
-        if (r < 0)
-            return r;
-    }
-    if (hooks->on_layer != NULL)
-        hooks->on_layer(hooks->ctx, layer, f->b.x, n);
-    return 0;
+    if (n > 0 && dense->router.data != NULL)
+        r = experts_block(f, layer, n, err);
+    if (r >= 0 && n > 0 && hooks->on_layer != NULL)
+        hooks->on_layer(hooks->ctx, layer, residual(f), n);
+    return r;
 }

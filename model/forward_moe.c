@@ -109,6 +109,7 @@ int forward_moe(struct forward *f, uint32_t layer, uint32_t n, struct err *err)
     const struct dense_layer *dense = &f->dense.layers[layer];
     const struct device_ops *ops = f->device->ops;
     uint32_t n_embd = f->hp->n_embd, n_wanted = sort_pairs(f, n), have = 0;
+    float *x = f->b.x + (size_t)f->row * n_embd;
     int r;
 
     /* The shared expert needs no reading: it goes first, while the others are on their way. */
@@ -123,9 +124,9 @@ int forward_moe(struct forward *f, uint32_t layer, uint32_t n, struct err *err)
         at += part;
         have = 0;
     }
-    r = ops->combine(f->device, f->b.x, f->b.y, f->b.weights, n, f->hp->n_used, n_embd);
+    r = ops->combine(f->device, x, f->b.y, f->b.weights, n, f->hp->n_used, n_embd);
     if (r >= 0 && dense->shared_gate.data != NULL)
-        r = ops->add(f->device, f->b.x, f->b.y + (size_t)f->options.max_batch * f->hp->n_used * n_embd,
+        r = ops->add(f->device, x, f->b.y + (size_t)f->options.max_batch * f->hp->n_used * n_embd,
                      dense->shared_router.data != NULL ? f->b.shared_router : NULL, n, n_embd);
     return r < 0 ? forward_device_error(f, r, err) : 0;
 }

@@ -139,9 +139,11 @@ static int options_check(const struct forward_options *options, const struct exp
         return err_set(err, -EINVAL, "context %u, sequences %u, batch %u, rows of logits %u: each must be at least 1",
                        options->n_ctx, options->n_seqs, options->max_batch, options->max_logits);
     if (options->max_batch > 1 << 20 || options->max_logits > 1 << 20 || options->predict_rows > options->max_batch)
-        return err_set(err, -EINVAL, "batches of %u tokens with %u rows of logits and %u looked ahead for: at most %u of the first two, "
-                       "and no more of the last than of the first",
-                       options->max_batch, options->max_logits, options->predict_rows, 1 << 20);
+        return err_set(
+            err, -EINVAL,
+            "batches of %u tokens with %u rows of logits and %u looked ahead for: at most %u of the first two, "
+            "and no more of the last than of the first",
+            options->max_batch, options->max_logits, options->predict_rows, 1 << 20);
     if (door->max_request == 0)
         return err_set(err, -EINVAL, "the expert door lets no expert through");
     return 0;

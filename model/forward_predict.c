@@ -7,6 +7,7 @@ int forward_predict(struct forward *f, uint32_t layer, uint32_t n, const uint16_
 {
     const struct device_ops *ops = f->device->ops;
     const struct dense_layer *dense = layer < f->hp->n_layers ? &f->dense.layers[layer] : NULL;
+    const float *x = f->b.x + (size_t)f->row * f->hp->n_embd;
     struct predict *p = &f->predict;
     int r;
 
@@ -17,7 +18,7 @@ int forward_predict(struct forward *f, uint32_t layer, uint32_t n, const uint16_
                        f->options.predict_rows);
     const struct linear router = { dense->router, NULL, p->router };
 
-    if ((r = ops->rms_norm(f->device, f->b.x, dense->ffn_norm, f->hp->rms_eps, n, f->hp->n_embd, p->h)) < 0 ||
+    if ((r = ops->rms_norm(f->device, x, dense->ffn_norm, f->hp->rms_eps, n, f->hp->n_embd, p->h)) < 0 ||
         (r = ops->acts_set(f->device, p->acts, p->h, n, f->hp->n_embd)) < 0 ||
         (r = ops->linear(f->device, p->acts, &router, 1)) < 0 ||
         (r = ops->route(f->device, &f->hp->route, p->router, n, p->ids, p->weights)) < 0)

@@ -166,6 +166,26 @@ Test(forward, chunks_change_nothing)
     }
 }
 
+Test(forward, inner_chunks_without_logits_change_nothing)
+{
+    for (int k = 0; k < N_KINDS; k++) {
+        struct rig rig;
+        const float *last = NULL;
+        float *whole;
+
+        rig_open_all(&rig, kinds[k]);
+        whole = prompt_logits(&rig, N_PROMPT);
+        for (uint32_t at = 0; at < N_PROMPT; at += 14)
+            last = eval_ok(&rig,
+                           &(struct batch_span){
+                               .pos0 = at, .n_tokens = 14, .tokens = rig.prompt + at, .no_logits = at + 14 < N_PROMPT },
+                           1);
+        expect_same(whole + (size_t)(N_PROMPT - 1) * N_VOCAB, last, 1, kinds[k], "leaving out logits");
+        free(whole);
+        rig_close(&rig);
+    }
+}
+
 Test(forward, order_of_arrival_changes_nothing)
 {
     static const size_t requests[] = { 0, 1, 2, 3 };
@@ -323,6 +343,23 @@ Test(forward, each_expert_passes_the_door_once_per_chunk)
     cr_expect_leq(counts.handed_out, (uint64_t)hp->n_layers * hp->n_experts);
     cr_expect_geq(counts.handed_out, (uint64_t)hp->n_layers * hp->n_used);
     cr_expect_eq(counts.requests, hp->n_layers);
+    rig_close(&rig);
+}
+
+Test(forward, the_last_layer_asks_for_what_logits_need)
+{
+    struct ram_door_counts one, none;
+    const struct hparams *hp;
+    struct rig rig;
+
+    rig_open_all(&rig, "olmoe-q4_0");
+    hp = model_hparams(rig.model);
+    eval_ok(&rig, &(struct batch_span){ .n_tokens = N_PROMPT, .tokens = rig.prompt }, 1);
+    one = ram_door_counts(rig.ram);
+    cr_expect_leq(one.handed_out, (uint64_t)(hp->n_layers - 1) * hp->n_experts + hp->n_used);
+    cr_expect_null(eval_ok(&rig, &(struct batch_span){ .n_tokens = 9, .tokens = rig.prompt, .no_logits = true }, 1));
+    none = ram_door_counts(rig.ram);
+    cr_expect_eq(none.requests - one.requests, hp->n_layers - 1);
     rig_close(&rig);
 }
 

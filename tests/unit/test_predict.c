@@ -21,7 +21,7 @@ struct rig {
     struct ram_door *ram;
     struct forward *forward;
     struct err err;
-    uint32_t ahead;          /* layers to look ahead */
+    uint32_t ahead; /* layers to look ahead */
     bool look;
     uint16_t chosen[64 * 8]; /* of the layer at hand, as on_route told */
     uint64_t predicted, right, refused;
@@ -55,8 +55,12 @@ static void on_request(void *ctx, uint32_t layer, uint32_t n)
 
 static void rig_open(struct rig *rig, const char *name, uint32_t predict_rows)
 {
-    struct forward_options options = { .n_ctx = 32, .n_seqs = 1, .max_batch = 16, .max_logits = 16,
-                                       .kv_type = KV_F16, .predict_rows = predict_rows,
+    struct forward_options options = { .n_ctx = 32,
+                                       .n_seqs = 1,
+                                       .max_batch = 16,
+                                       .max_logits = 16,
+                                       .kv_type = KV_F16,
+                                       .predict_rows = predict_rows,
                                        .hooks = { .on_route = on_route, .on_request = on_request, .ctx = rig } };
     struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVELS - 1 };
 
@@ -65,8 +69,9 @@ static void rig_open(struct rig *rig, const char *name, uint32_t predict_rows)
     forward_cpu_options(rig->model, &options, &cpu);
     cr_assert_eq(cpu_device_open(&cpu, &rig->device, &rig->err), 0, "%s", err_text(&rig->err));
     cr_assert_eq(ram_door_open(rig->model, &(struct ram_door_options){ 0 }, &rig->ram, &rig->err), 0);
-    cr_assert_eq(forward_open(rig->model, rig->device, ram_door_door(rig->ram), &options, NULL, NULL, &rig->forward,
-                              &rig->err), 0, "%s", err_text(&rig->err));
+    cr_assert_eq(
+        forward_open(rig->model, rig->device, ram_door_door(rig->ram), &options, NULL, NULL, &rig->forward, &rig->err),
+        0, "%s", err_text(&rig->err));
 }
 
 static void rig_close(struct rig *rig)
