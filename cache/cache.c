@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define DEPTH_DEFAULT 8
+#define DEPTH_DEFAULT 16
 #define PIECE_DEFAULT (256U << 10)
 #define REGISTER_MAX (1UL << 30) /* the most that the kernel registers as one buffer */
 #define BUFFERS_MAX 256
@@ -68,6 +68,8 @@ uint64_t cache_overhead_bytes(const struct expert_layout *layout, const struct c
     if (slot_plan_make(layout, EXTENT_MAX_BLOCK, options->slot_budget, &plan, NULL) == 0)
         for (uint32_t c = 0; c < plan.n_classes; c++)
             n_slots += plan.class[c].n_slots;
+    else /* not known yet */
+        n_slots = n_keys;
     return (1 << 20) + n_keys * 160 + n_slots * 512 + (uint64_t)layout->n_experts * 64 +
            depth_of(options) * (64ULL << 10);
 }

@@ -30,6 +30,7 @@ struct job {
     uint32_t n_queued;  /* entries */
     int code;
     bool active;
+    bool ended; /* waits in reader.ended for on_end */
     enum reader_priority priority;
     uint64_t failed_offset; /* where, when code is an error */
     uint32_t failed_file;
@@ -54,6 +55,8 @@ struct reader {
     uint32_t *free_pieces; /* stack of n_free_pieces */
     uint32_t n_free_pieces, n_hints;
     struct io_read *batch; /* [depth] */
+    uint32_t *ended;       /* [n_slots] ring of jobs that on_end has not heard of */
+    uint32_t ended_head, n_ended;
     struct reader_counts counts;
 };
 
@@ -101,6 +104,7 @@ void reader_add(struct reader *reader, uint32_t slot, const struct extent *exten
     job->n_queued = extent->n_ranges;
     job->code = 0;
     job->active = true;
+    job->ended = false;
     job->priority = priority;
     for (uint32_t i = 0; i < extent->n_ranges; i++) {
         reader->entries[slot * EXPERT_PARTS + i].pos = 0;
@@ -143,16 +147,30 @@ static void job_describe(const struct reader *r, const struct job *job, struct e
         err_sys(err, -job->code, "reading '%s' at offset %" PRIu64 " failed twice", path, job->failed_offset);
 }
 
-static void job_end_if_done(struct reader *r, uint32_t slot)
+static void job_end(struct reader *r, uint32_t slot)
 {
     struct job *job = &r->jobs[slot];
     struct err err = { 0 };
 
-    if (!job->active || job->in_flight > 0 || job->n_queued > 0)
-        return;
-    job->active = false;
+    job->active = job->ended = false;
     job_describe(r, job, &err);
     r->options.on_end(r->options.ctx, slot, job->code, &err);
+}
+
+/* on_end takes its time (checksums): it is called only once the drive has been given more to do. */
+static void job_end_later(struct reader *r, uint32_t slot)
+{
+    r->jobs[slot].ended = true;
+    r->ended[(r->ended_head + r->n_ended++) % r->options.n_slots] = slot;
+}
+
+static uint32_t ended_take(struct reader *r)
+{
+    uint32_t slot = r->ended[r->ended_head];
+
+    r->ended_head = (r->ended_head + 1) % r->options.n_slots;
+    r->n_ended--;
+    return slot;
 }
 
 void reader_drop(struct reader *reader, uint32_t slot)
@@ -163,7 +181,8 @@ void reader_drop(struct reader *reader, uint32_t slot)
         return;
     job->code = -ECANCELED;
     job_unqueue(reader, slot);
-    job_end_if_done(reader, slot);
+    if (job->in_flight == 0 && !job->ended)
+        job_end(reader, slot);
 }
 
 /* The first failure stands; what of the job has not begun is forgotten. */
@@ -266,18 +285,19 @@ static void piece_end(struct reader *r, const struct io_done *done, size_t *n_ag
         job_fail(r, p, verdict);
     r->n_hints -= p->hint;
     r->free_pieces[r->n_free_pieces++] = done->tag;
-    job->in_flight--;
-    job_end_if_done(r, slot);
+    if (--job->in_flight == 0 && job->n_queued == 0)
+        job_end_later(r, slot);
 }
 
-int reader_pump(struct reader *reader, bool wait, struct err *err)
+/* Take what has ended and keep the drive busy; waits only with something in flight. */
+static int pieces_turn(struct reader *r, bool wait, struct err *err)
 {
-    struct io *io = reader->options.io;
+    struct io *io = r->options.io;
     struct io_done done[REAP_MAX];
     int n;
 
-    submit_room(reader);
-    if (reader->n_free_pieces == reader->depth)
+    submit_room(r);
+    if (r->n_free_pieces == r->depth)
         return 0;
     do {
         size_t n_again = 0;
@@ -286,19 +306,30 @@ int reader_pump(struct reader *reader, bool wait, struct err *err)
         if (n < 0)
             return err_sys(err, -n, "waiting for reads (%s)", io->name);
         for (int i = 0; i < n; i++)
-            piece_end(reader, &done[i], &n_again);
+            piece_end(r, &done[i], &n_again);
         if (n_again > 0)
-            io->ops->submit(io, reader->batch, n_again);
-        submit_room(reader);
+            io->ops->submit(io, r->batch, n_again);
+        submit_room(r);
         wait = false;
     } while (n == REAP_MAX);
     return 0;
 }
 
+int reader_pump(struct reader *reader, bool wait, struct err *err)
+{
+    int rc = pieces_turn(reader, wait && reader->n_ended == 0, err);
+
+    while (rc == 0 && reader->n_ended > 0) {
+        job_end(reader, ended_take(reader));
+        rc = pieces_turn(reader, false, err);
+    }
+    return rc;
+}
+
 bool reader_idle(const struct reader *reader)
 {
-    return reader->n_free_pieces == reader->depth && reader->queue[READER_DEMAND].first == NONE &&
-           reader->queue[READER_HINT].first == NONE;
+    return reader->n_free_pieces == reader->depth && reader->n_ended == 0 &&
+           reader->queue[READER_DEMAND].first == NONE && reader->queue[READER_HINT].first == NONE;
 }
 
 void reader_counts(const struct reader *reader, struct reader_counts *ret_counts)
@@ -323,7 +354,9 @@ int reader_open(const struct reader_options *options, struct reader **ret_reader
     r->pieces = mem_calloc(r->depth, sizeof(*r->pieces));
     r->free_pieces = mem_calloc(r->depth, sizeof(*r->free_pieces));
     r->batch = mem_calloc(r->depth, sizeof(*r->batch));
-    if (r->entries == NULL || r->jobs == NULL || r->pieces == NULL || r->free_pieces == NULL || r->batch == NULL) {
+    r->ended = mem_calloc(options->n_slots, sizeof(*r->ended));
+    if (r->entries == NULL || r->jobs == NULL || r->pieces == NULL || r->free_pieces == NULL || r->batch == NULL ||
+        r->ended == NULL) {
         reader_close(r);
         return err_sys(err, ENOMEM, "reader");
     }
@@ -338,6 +371,7 @@ void reader_close(struct reader *reader)
     if (reader == NULL)
         return;
     reader->options.io->ops->close(reader->options.io);
+    mem_free(reader->ended);
     mem_free(reader->batch);
     mem_free(reader->free_pieces);
     mem_free(reader->pieces);
