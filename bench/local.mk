@@ -1,5 +1,5 @@
 # Benchmarks are built on request: make bench-programs
-benches = bench/replay bench/kernels bench/forward
+benches = bench/replay bench/kernels bench/forward bench/io
 EXTRA_PROGRAMS += $(benches)
 CLEANFILES += $(benches)
 EXTRA_DIST += bench/compare.py
@@ -12,6 +12,9 @@ bench_kernels_LDADD = $(LIBS_COMPUTE) -lm
 
 bench_forward_SOURCES = bench/forward.c tests/support/ram_door.c tests/support/ram_door.h
 bench_forward_LDADD = $(LIBS_MODEL) $(SYS_MODEL)
+
+bench_io_SOURCES = bench/io.c
+bench_io_LDADD = $(LIBS_CACHE) $(SYS_CACHE)
 
 .PHONY: bench-programs
 bench-programs: $(benches)
