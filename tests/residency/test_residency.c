@@ -6,6 +6,7 @@
 #include "cache/cache.h"
 #include "model/forward.h"
 #include "model/model.h"
+#include "prefetch/warmup.h"
 #include "tests/support/io_sim.h"
 #include "tests/support/ram_door.h"
 #include "tests/support/tiny_model.h"
@@ -27,6 +28,7 @@ struct rig {
     float *expected;            /* [N_ROWS, n_vocab], all experts in RAM */
     float *logits;              /* the same, of the run that is looked at */
     struct expert_door *hinted; /* while set, each layer's experts are hinted for the next layer */
+    struct warmup *warmup;      /* while set, goes a step ahead before each layer */
 };
 
 static const struct forward_options forward_options = {
@@ -63,6 +65,8 @@ static void on_route(void *ctx, uint32_t layer, const float *logits, const uint1
 
     if (rig->hinted != NULL)
         rig->hinted->ops->hint(rig->hinted, layer + 1, ids, model_hparams(rig->model)->n_used);
+    if (rig->warmup != NULL)
+        warmup_step(rig->warmup);
 }
 
 static void door_run(struct rig *rig, struct expert_door *door, uint32_t *ret_failed)
@@ -239,6 +243,39 @@ Test(residency, shared_qwen2moe)
 Test(residency, shared_qwen3moe)
 {
     every_way_of_shared("qwen3moe/qwen3moe-iq4_xs");
+}
+
+/* A second start with the first one's heat: warm-up in the middle of an answer changes its speed only. */
+Test(residency, while_warming_up)
+{
+    char dir[] = "/tmp/expertd-test-XXXXXX", path[60];
+    struct cache_options options;
+    struct rig rig;
+
+    rig_init(&rig, tiny_model_path("olmoe-q4_0"));
+    cr_assert_not_null(mkdtemp(dir));
+    cache_options_default(&options);
+    options.catalog_dir = dir;
+    for (int start = 0; start < 6; start++) {
+        struct cache *cache;
+        struct err err = { 0 };
+
+        options.slot_budget = budget_of(rig.model, start % SHARES);
+        cr_assert_eq(cache_open(model_layout(rig.model), &options, &cache, &err), 0, "%s", err_text(&err));
+        cr_assert_eq(warmup_open(model_layout(rig.model), cache, &rig.warmup, &err), 0);
+        cr_assert_eq(warmup_count(rig.warmup) > 0, start > 0);
+        door_run(&rig, cache_door(cache), NULL);
+        assert_same(&rig, cache);
+        warmup_close(rig.warmup);
+        rig.warmup = NULL;
+        cache_close(cache);
+    }
+    snprintf(path, sizeof(path), "%s/catalog.mdb", dir);
+    unlink(path);
+    snprintf(path, sizeof(path), "%s/catalog.lock", dir);
+    unlink(path);
+    rmdir(dir);
+    rig_fini(&rig);
 }
 
 /* ---- with faults in mid-answer ---- */

@@ -1,5 +1,5 @@
 if HAVE_CRITERION
-cache_tests = tests/unit/test_cache tests/unit/test_catalog tests/unit/test_io tests/unit/test_slots
+cache_tests = tests/unit/test_cache tests/unit/test_catalog tests/unit/test_io tests/unit/test_slots tests/unit/test_warmup
 check_PROGRAMS += $(cache_tests)
 TESTS += $(cache_tests)
 
@@ -21,4 +21,8 @@ tests_unit_test_io_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
 tests_unit_test_slots_SOURCES = tests/unit/test_slots.c $(support_cache)
 tests_unit_test_slots_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_slots_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
+
+tests_unit_test_warmup_SOURCES = tests/unit/test_warmup.c $(support_cache)
+tests_unit_test_warmup_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_warmup_LDADD = $(LIBS_PREFETCH) $(SYS_CACHE) $(CRITERION_LIBS)
 endif
