@@ -227,6 +227,7 @@ static void submit(struct answer *a)
     a->state = ANSWER_SUBMITTED;
     if (!a->stream)
         return;
+    a->wrote_ms = uv_now(a->api->loop);
     http_stream_begin(a->req, 200, "text/event-stream; charset=utf-8");
     if (a->kind == API_CHAT) {
         answer_json_chunk(a, NULL, NULL);

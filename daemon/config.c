@@ -72,6 +72,10 @@ static const struct option_spec specs[] = {
     { "alias", OPTION_TEXT, AT(alias), 0, 0, NULL, "NAME", "name of the model in the API" },
     { "drain-timeout", OPTION_COUNT, AT(drain_s), 0, 3600, NULL, "SECONDS",
       "time for running answers at SIGTERM (default 30)" },
+    { "receive-timeout", OPTION_COUNT, AT(receive_s), 1, 3600, NULL, "SECONDS",
+      "time for a request to arrive whole (default 30)" },
+    { "stall-timeout", OPTION_COUNT, AT(stall_s), 1, 3600, NULL, "SECONDS",
+      "a reader that takes nothing for so long is dropped (default 60)" },
     { "log-level", OPTION_CHOICE, AT(log_level), 0, 0, log_levels, "LEVEL", "error, warning, info or debug" },
     { "gpu", OPTION_CHOICE, AT(gpu), 0, 0, gpu_modes, "MODE", "auto or off" },
 };

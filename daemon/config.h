@@ -41,8 +41,10 @@ struct config {
     enum kv_type kv_type;
     char *state_dir; /* config_load fills in the default */
     bool state_dir_set;
-    char *alias;      /* name under which the API shows the model, or NULL */
-    uint32_t drain_s; /* seconds that running answers get at SIGTERM */
+    char *alias;        /* name under which the API shows the model, or NULL */
+    uint32_t drain_s;   /* seconds that running answers get at SIGTERM */
+    uint32_t receive_s; /* for a request to arrive whole */
+    uint32_t stall_s;   /* until a reader that takes nothing is dropped */
     enum log_level log_level;
     enum gpu_mode gpu;
 

@@ -80,10 +80,12 @@ void writer_done(struct engine *e, struct job *job, struct writer *w, enum finis
 
 /* --- an answer --- */
 
+/* Room for `need` bytes, and never NULL. */
 static int grow(char **buf, size_t *cap, size_t need)
 {
     char *grown;
 
+    need++;
     if (need <= *cap)
         return 0;
     grown = mem_realloc(*buf, need * 2);

@@ -30,7 +30,7 @@ struct http_server {
     struct http_handler handler;
     struct http_port ports[HTTP_MAX_LISTENERS];
     uint32_t n_ports;
-    uint32_t n_conns, n_active;
+    uint32_t n_conns, n_gone, n_active;
     uint32_t n_handles; /* libuv handles not yet closed */
     size_t bodies_bytes;
     bool draining, closing;
@@ -48,6 +48,7 @@ struct http_conn {
     uv_timer_t timer;         /* the deadline of whatever is due next */
     uint8_t n_handles;
     bool gone;       /* the client closed its side */
+    bool swept;      /* and so did we */
     bool bad_target; /* the raw target broke a rule */
     int fd;
 };

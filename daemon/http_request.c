@@ -208,8 +208,6 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **request, en
     conn->req = NULL;
     *request = NULL;
     http_conn_deadline(conn, conn->server->limits.idle_ms);
-    if (conn->gone)
-        shutdown(conn->fd, SHUT_RDWR);
 }
 
 /* A request's first call: its head is known. */

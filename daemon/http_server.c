@@ -31,11 +31,25 @@ static void on_port_idle(uv_idle_t *idle)
     port_run(idle->data);
 }
 
+/* A client that closed its side and from which nothing more can come: the library may have missed it, when the end came
+ * together with data. Only when it has no data left to work on. */
+static void sweep_gone(struct http_server *server)
+{
+    for (struct http_conn *conn = server->conns; conn; conn = conn->next) {
+        if (!conn->gone || conn->swept || (conn->req && conn->req->state >= HTTP_HANDED))
+            continue;
+        conn->swept = true;
+        shutdown(conn->fd, SHUT_RDWR);
+    }
+}
+
 static void port_arm(struct http_port *port)
 {
     MHD_UNSIGNED_LONG_LONG ms;
     bool due = MHD_get_timeout(port->mhd, &ms) == MHD_YES;
 
+    if (port->server->n_gone && !(due && ms == 0))
+        sweep_gone(port->server);
     if (due && ms == 0)
         uv_idle_start(&port->idle, on_port_idle);
     else
@@ -92,10 +106,10 @@ static void on_conn_gone(uv_poll_t *poll, int status, int events)
 
     uv_poll_stop(poll); /* the condition stays, it would be reported for ever */
     conn->gone = true;
-    if (conn->req && conn->req->state >= HTTP_HANDED) {
+    conn->server->n_gone++;
+    if (conn->req && conn->req->state >= HTTP_HANDED)
         http_request_kill(conn->req);
-        port_run(conn->port);
-    }
+    port_run(conn->port);
 }
 
 static void on_conn_deadline(uv_timer_t *timer)
@@ -148,6 +162,7 @@ static struct http_conn *conn_open(struct http_port *port, struct MHD_Connection
 
 static void conn_close(struct http_conn *conn)
 {
+    conn->server->n_gone -= conn->gone;
     if (conn->prev)
         conn->prev->next = conn->next;
     else

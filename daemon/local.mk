@@ -1,4 +1,4 @@
-EXTRA_PROGRAMS += expertd
+bin_PROGRAMS += expertd
 expertd_SOURCES = daemon/main.c
 expertd_CPPFLAGS = $(libdaemon_a_CPPFLAGS)
 expertd_LDADD = $(LIBS_DAEMON) $(SYS_DAEMON)

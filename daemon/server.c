@@ -15,9 +15,7 @@
 #include <uv.h>
 
 #define CUT_GRACE_MS 1000 /* for the last words of cut answers to go out */
-#define RECEIVE_MS 30000
 #define IDLE_MS 75000
-#define STALL_MS 60000
 
 struct server {
     const struct config *config;
@@ -125,11 +123,11 @@ static void drain(struct server *s)
 {
     s->api.draining = true;
     notify_send("STOPPING=1\nSTATUS=finishing %u answers", s->api.n_inflight);
-    log_info("stopping: %u answers running", s->api.n_inflight);
     http_drain(s->http);
     for (uint32_t i = 0; i < s->listeners->n; i++)
         if (!s->listeners->v[i].passed)
             listener_close(&s->listeners->v[i]);
+    log_info("stopping: %u answers running", s->api.n_inflight);
     if (http_active(s->http) == 0 || !s->api.ready)
         end_in(s, 0);
     else
@@ -213,9 +211,9 @@ static int start_http(struct server *s, struct err *err)
                                   .body_bytes = reserve / 16,
                                   .bodies_bytes = reserve / 8,
                                   .stream_high = u64_min(u64_max(reserve / 64, 32 << 10), 256 << 10),
-                                  .receive_ms = RECEIVE_MS,
+                                  .receive_ms = s->config->receive_s * 1000,
                                   .idle_ms = IDLE_MS,
-                                  .stall_ms = STALL_MS };
+                                  .stall_ms = s->config->stall_s * 1000 };
     struct http_handler handler = { api_on_request, api_on_closed, api_on_drained, on_http_idle, &s->api };
     int r;
 

@@ -1,7 +1,22 @@
 if HAVE_CRITERION
-daemon_tests = tests/unit/test_config tests/unit/test_http_check tests/unit/test_queue
+daemon_tests = \
+	tests/unit/test_api_params \
+	tests/unit/test_budget \
+	tests/unit/test_config \
+	tests/unit/test_http_check \
+	tests/unit/test_jbuf \
+	tests/unit/test_queue \
+	tests/unit/test_scheduler
 check_PROGRAMS += $(daemon_tests)
 TESTS += $(daemon_tests)
+
+tests_unit_test_api_params_SOURCES = tests/unit/test_api_params.c
+tests_unit_test_api_params_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_api_params_LDADD = $(LIBS_DAEMON) $(SYS_DAEMON) $(CRITERION_LIBS)
+
+tests_unit_test_budget_SOURCES = tests/unit/test_budget.c
+tests_unit_test_budget_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_budget_LDADD = libdaemon.a $(LIBS_BASE) $(CRITERION_LIBS)
 
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_CPPFLAGS = $(CRITERION_CPPFLAGS)
@@ -11,7 +26,15 @@ tests_unit_test_http_check_SOURCES = tests/unit/test_http_check.c
 tests_unit_test_http_check_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_http_check_LDADD = libdaemon.a $(LIBS_BASE) $(CRITERION_LIBS)
 
+tests_unit_test_jbuf_SOURCES = tests/unit/test_jbuf.c
+tests_unit_test_jbuf_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_jbuf_LDADD = libdaemon.a $(LIBS_BASE) -lm $(CRITERION_LIBS)
+
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c
 tests_unit_test_queue_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_queue_LDADD = libdaemon.a $(LIBS_BASE) $(CRITERION_LIBS)
+
+tests_unit_test_scheduler_SOURCES = tests/unit/test_scheduler.c
+tests_unit_test_scheduler_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_scheduler_LDADD = $(LIBS_DAEMON) $(SYS_DAEMON) $(CRITERION_LIBS)
 endif
