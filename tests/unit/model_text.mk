@@ -3,7 +3,10 @@ model_text_tests = \
 	tests/unit/test_chat \
 	tests/unit/test_sampler \
 	tests/unit/test_stops \
-	tests/unit/test_tokenizer
+	tests/unit/test_tokenizer \
+	tests/unit/test_tokenizer_hostile \
+	tests/unit/test_tokenizer_shared \
+	tests/unit/test_tokenizer_split
 check_PROGRAMS += $(model_text_tests)
 TESTS += $(model_text_tests)
 
@@ -26,4 +29,16 @@ tests_unit_test_stops_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
 tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c $(SMALL_VOCAB_SOURCES)
 tests_unit_test_tokenizer_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_tokenizer_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
+
+tests_unit_test_tokenizer_hostile_SOURCES = tests/unit/test_tokenizer_hostile.c $(SMALL_VOCAB_SOURCES)
+tests_unit_test_tokenizer_hostile_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_tokenizer_hostile_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
+
+tests_unit_test_tokenizer_shared_SOURCES = tests/unit/test_tokenizer_shared.c
+tests_unit_test_tokenizer_shared_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_tokenizer_shared_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
+
+tests_unit_test_tokenizer_split_SOURCES = tests/unit/test_tokenizer_split.c
+tests_unit_test_tokenizer_split_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_tokenizer_split_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
 endif
