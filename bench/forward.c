@@ -103,6 +103,13 @@ static void timed_print(const char *what, uint64_t total_ns, uint32_t n_tokens)
     }
     printf("  %-10s %10.1f  %5.1f %%\n", "the rest", (double)(total_ns - sum) / 1e3 / n_tokens,
            100.0 * (double)(total_ns - sum) / (double)total_ns);
+}
+
+/* Print what has gathered, unless `what` is NULL, and begin anew. */
+static void timed_report(const char *what, uint64_t total_ns, uint32_t n_tokens)
+{
+    if (what != NULL)
+        timed_print(what, total_ns, n_tokens);
     memset(timed_ns, 0, sizeof(timed_ns));
     memset(timed_calls, 0, sizeof(timed_calls));
 }
@@ -121,10 +128,24 @@ static int eval(struct bench *b, uint32_t pos, uint32_t n, bool logits, struct e
     return forward_eval(b->forward, &span, 1, NULL, NULL, &unused, err);
 }
 
-/* Tokens pos .. end - 1 in steps; returns nanoseconds, 0 on failure. */
-static uint64_t pass(struct bench *b, uint32_t pos, uint32_t end, uint32_t step, struct err *err)
+struct rate {
+    double clock[MAX_RUNS], cpu[MAX_RUNS]; /* tokens per second */
+};
+
+static uint64_t cpu_ns(void)
 {
-    uint64_t from = clock_ns();
+    struct timespec ts;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Tokens pos .. end - 1 in steps; returns nanoseconds, 0 on failure. */
+static uint64_t pass(struct bench *b, uint32_t pos, uint32_t end, uint32_t step, struct rate *rate, uint32_t run,
+                     struct err *err)
+{
+    uint64_t from = clock_ns(), cpu_from = cpu_ns(), ns;
+    uint32_t n_tokens = end - pos;
 
     for (; pos < end; pos += step) {
         uint32_t n = end - pos < step ? end - pos : step;
@@ -132,7 +153,10 @@ static uint64_t pass(struct bench *b, uint32_t pos, uint32_t end, uint32_t step,
         if (eval(b, pos, n, step == 1 || pos + n == end, err) < 0)
             return 0;
     }
-    return clock_ns() - from;
+    ns = clock_ns() - from;
+    rate->clock[run] = n_tokens / ((double)ns / 1e9);
+    rate->cpu[run] = n_tokens / ((double)(cpu_ns() - cpu_from) / 1e9);
+    return ns;
 }
 
 static int ascending(const void *a, const void *b)
@@ -142,39 +166,34 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void median_print(const char *what, double *rates, uint32_t n)
+static void median_print(const char *what, struct rate *rate, uint32_t n)
 {
-    qsort(rates, n, sizeof(*rates), ascending);
-    printf("%s %8.2f tokens/s (median of %u, %.2f to %.2f)\n", what, rates[n / 2], n, rates[0], rates[n - 1]);
+    qsort(rate->clock, n, sizeof(*rate->clock), ascending);
+    qsort(rate->cpu, n, sizeof(*rate->cpu), ascending);
+    printf("%s %8.2f tokens/s (median of %u, %.2f to %.2f), %.2f per processor second\n", what, rate->clock[n / 2], n,
+           rate->clock[0], rate->clock[n - 1], rate->cpu[n / 2]);
 }
 
+/* The first run is overwritten by the second. */
 static int run(struct bench *b, struct err *err)
 {
-    double prefill[MAX_RUNS], decode[MAX_RUNS];
+    struct rate prefill, decode;
     uint32_t end = b->n_prompt + b->n_decode;
 
     for (uint32_t i = 0; i <= b->n_runs; i++) {
-        uint32_t at = i > 0 ? i - 1 : 0; /* the first run is overwritten by the second */
-        uint64_t ns = pass(b, 0, b->n_prompt, b->n_batch, err);
+        bool last = i == b->n_runs;
+        uint64_t ns = pass(b, 0, b->n_prompt, b->n_batch, &prefill, i > 0 ? i - 1 : 0, err);
 
         if (ns == 0)
             return -1;
-        prefill[at] = b->n_prompt / ((double)ns / 1e9);
-        if (b->profile && i == b->n_runs)
-            timed_print("prefill", ns, b->n_prompt);
-        memset(timed_ns, 0, sizeof(timed_ns));
-        memset(timed_calls, 0, sizeof(timed_calls));
-        ns = pass(b, b->n_prompt, end, 1, err);
+        timed_report(b->profile && last ? "prefill" : NULL, ns, b->n_prompt);
+        ns = pass(b, b->n_prompt, end, 1, &decode, i > 0 ? i - 1 : 0, err);
         if (ns == 0)
             return -1;
-        decode[at] = b->n_decode / ((double)ns / 1e9);
-        if (b->profile && i == b->n_runs)
-            timed_print("decode", ns, b->n_decode);
-        memset(timed_ns, 0, sizeof(timed_ns));
-        memset(timed_calls, 0, sizeof(timed_calls));
+        timed_report(b->profile && last ? "decode" : NULL, ns, b->n_decode);
     }
-    median_print("prefill", prefill, b->n_runs);
-    median_print("decode ", decode, b->n_runs);
+    median_print("prefill", &prefill, b->n_runs);
+    median_print("decode ", &decode, b->n_runs);
     return 0;
 }
 
