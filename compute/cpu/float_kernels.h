@@ -275,18 +275,29 @@ VEC_INLINE float attend_scores(const struct attend_block *b, enum quant_type typ
     return max;
 }
 
-/* y = y * keep + sum over keys of weight * value, in order of position, for one part of the head. */
+enum { ATTEND_WIDE = PART_LANES == 16 ? 8 : PART_LANES == 8 ? 4 : 2 }; /* what the registers hold, in vecs */
+
+/* y = y * keep + sum over keys of weight * value, in order of position, for WIDE vecs of the head: so many that each
+ * key's row is walked along, since rows of all heads together often lie a power of two apart and would push each other
+ * out. */
 VEC_INLINE void attend_part(const struct attend_block *b, enum quant_type type, const float *weights, uint32_t n,
-                            float keep, size_t i, float *y)
+                            float keep, size_t i, int wide, float *y)
 {
     size_t stride = b->kv_stride * (type == QUANT_F16 ? 2 : 4);
     const char *v = b->v;
-    struct vec sum;
+    part_f32 sum[ATTEND_WIDE * VEC_PARTS];
 
-    EACH_PART(p, sum.part[p] = part_load(y + i + PART_LANES * p) * keep);
-    for (uint32_t j = 0; j < n; j++, v += stride)
-        EACH_PART(p, sum.part[p] += load_weights(type, v, i + PART_LANES * p) * weights[j]);
-    EACH_PART(p, part_store(y + i + PART_LANES * p, sum.part[p]));
+#pragma GCC unroll 16
+    for (int p = 0; p < wide * VEC_PARTS; p++)
+        sum[p] = part_load(y + i + PART_LANES * p) * keep;
+    for (uint32_t j = 0; j < n; j++, v += stride) {
+#pragma GCC unroll 16
+        for (int p = 0; p < wide * VEC_PARTS; p++)
+            sum[p] += load_weights(type, v, i + PART_LANES * p) * weights[j];
+    }
+#pragma GCC unroll 16
+    for (int p = 0; p < wide * VEC_PARTS; p++)
+        part_store(y + i + PART_LANES * p, sum[p]);
 }
 
 VEC_INLINE void attend_values(const struct attend_block *b, enum quant_type type, const float *weights, uint32_t n,
@@ -294,8 +305,10 @@ VEC_INLINE void attend_values(const struct attend_block *b, enum quant_type type
 {
     size_t stride = b->kv_stride * (type == QUANT_F16 ? 2 : 4), i = 0;
 
+    for (; i + ATTEND_WIDE * VEC_LANES <= b->head_dim; i += ATTEND_WIDE * VEC_LANES)
+        attend_part(b, type, weights, n, keep, i, ATTEND_WIDE, y);
     for (; i + VEC_LANES <= b->head_dim; i += VEC_LANES)
-        attend_part(b, type, weights, n, keep, i, y);
+        attend_part(b, type, weights, n, keep, i, 1, y);
     for (; i < b->head_dim; i++) {
         y[i] *= keep;
         for (uint32_t j = 0; j < n; j++)
