@@ -70,7 +70,7 @@ uint64_t cache_overhead_bytes(const struct expert_layout *layout, const struct c
             n_slots += plan.class[c].n_slots;
     else /* not known yet */
         n_slots = n_keys;
-    return (1 << 20) + n_keys * 160 + n_slots * 512 + (uint64_t)layout->n_experts * 64 +
+    return (1 << 20) + n_keys * 512 + n_slots * 512 + (uint64_t)layout->n_experts * 64 +
            depth_of(options) * (64ULL << 10);
 }
 

@@ -56,7 +56,7 @@ struct slot {
     uint8_t state;
     bool hinted;       /* being read on a hint, nobody waits for it */
     bool guessed;      /* brought by a hint, not asked for since */
-    uint32_t expected; /* the request during which a hint named it: no victim before the next */
+    uint64_t expected; /* the request during which a hint named it: no victim before the next */
 };
 
 struct slots {

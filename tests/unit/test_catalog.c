@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const struct expert_file_shape shape = { .n_layers = 3, .n_experts = 40, .n_used = 2, .rows = 1, .seed = 9 };
@@ -364,6 +365,49 @@ Test(catalog, opens_while_another_daemon_holds_it)
     c = catalog_at(dir);
     assert_knows(c, 0, 105);
     catalog_close(c);
+}
+
+/* Writes until it is killed; a byte down the pipe for each flush. */
+static void write_for_ever(int pipe_fd)
+{
+    struct catalog *c = catalog_at(dir);
+
+    for (uint32_t i = 0;; i++) {
+        put(c, i % 120, i % 120 + 1);
+        catalog_heat_add(c, i % 120);
+        catalog_flush(c, NULL);
+        if (write(pipe_fd, "", 1) != 1)
+            _exit(0);
+    }
+}
+
+/* Killed at any moment, what is found afterwards is right or gone. */
+Test(catalog, a_killed_writer_leaves_right_sums_or_none)
+{
+    for (int round = 0; round < 60; round++) {
+        struct catalog *c;
+        int fds[2], n_bytes = 1 + round % 7;
+        pid_t child;
+
+        cr_assert_eq(pipe(fds), 0);
+        child = fork();
+        if (child == 0)
+            write_for_ever(fds[1]);
+        close(fds[1]);
+        for (char byte; n_bytes > 0 && read(fds[0], &byte, 1) == 1; n_bytes--)
+            ;
+        kill(child, SIGKILL);
+        cr_assert_eq(waitpid(child, NULL, 0), child);
+        close(fds[0]);
+        c = catalog_at(dir);
+        for (uint32_t key = 0; key < 120; key++) {
+            struct catalog_sum sum, expected = sum_of(key);
+
+            if (catalog_sum(c, key, &sum))
+                cr_assert_arr_eq(sum.bytes, expected.bytes, 16);
+        }
+        catalog_close(c);
+    }
 }
 
 static struct catalog *catalog_of(size_t map_bytes)
