@@ -310,6 +310,30 @@ Test(cache_fault, an_abandoned_request_leaves_room)
     }
 }
 
+/* What has not begun when its asker goes is not read. */
+Test(cache_fault, an_abandoned_request_reads_no_further)
+{
+    struct cache *cache;
+    struct expert_door *door;
+    struct cache_stats stats;
+    uint64_t before;
+
+    options.queue_depth = 2;
+    sim.hold = true;
+    cache = door_check_open(&file, &options);
+    door = cache_door(cache);
+    cr_assert_eq(door->ops->request(door, 0, ids, 4, NULL), 0);
+    before = sim.n_submitted;
+    door->ops->abandon(door);
+    sim.hold = false;
+    while (cache_idle(cache))
+        ;
+    cr_assert_eq(sim.n_submitted, before);
+    cache_stats(cache, &stats);
+    cr_assert_eq(stats.slots_used, 0);
+    cache_close(cache);
+}
+
 /* While a read does not end, other experts come, and nobody is made to wait who does not want to. */
 Test(cache_fault, a_slow_read_blocks_nobody_who_asks_not_to_be)
 {

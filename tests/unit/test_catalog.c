@@ -384,7 +384,7 @@ static void write_for_ever(int pipe_fd)
 /* Killed at any moment, what is found afterwards is right or gone. */
 Test(catalog, a_killed_writer_leaves_right_sums_or_none)
 {
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 30; round++) {
         struct catalog *c;
         int fds[2], n_bytes = 1 + round % 7;
         pid_t child;
