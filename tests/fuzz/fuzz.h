@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * fuzz.h: fuzz targets. Each is one function that libFuzzer calls with any bytes; a crash, a leak or a failed FUZZ_CHECK
- * is a finding. Without libFuzzer, replay.c calls it with every file of a corpus: that is what `make check` does.
+ * fuzz.h: fuzz targets. Each is one function that libFuzzer calls with any bytes; a crash, a leak or a failed
+ * FUZZ_CHECK is a finding. Without libFuzzer, replay.c calls it with every file of a corpus, as `make check` does.
  *
  * To fuzz: configure --enable-fuzzers CC=clang --enable-sanitizers=address,undefined,fuzzer-no-link, then
  *

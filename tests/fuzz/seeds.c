@@ -128,6 +128,17 @@ static void write_small_spm(const char *dir)
     write_built(&b, dir, "tokenizer-spm");
 }
 
+static void write_split(const char *dir)
+{
+    struct gguf_builder b;
+
+    gguf_builder_init(&b);
+    gguf_builder_u16(&b, "split.no", 0);
+    gguf_builder_u16(&b, "split.count", 2);
+    gguf_builder_i32(&b, "split.tensors.count", 0);
+    write_built(&b, dir, "gguf-split");
+}
+
 int main(int argc, char **argv)
 {
     static const char text[] =
@@ -141,6 +152,7 @@ int main(int argc, char **argv)
     write_model(argv[1], "olmoe", 0, false);
     write_model(argv[1], "qwen3moe", 1, false);
     write_model(argv[1], "llama", 0, true);
+    write_split(argv[1]);
     write_small_bpe(argv[1]);
     write_small_spm(argv[1]);
     for (int pre = 0; pre < 12; pre++) {

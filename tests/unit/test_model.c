@@ -426,7 +426,7 @@ Test(model, names)
 Test(model, mixed_formats)
 {
     struct random_model shape = RANDOM_MODEL("qwen3moe");
-    static const unsigned char data[32 * 32 * 8];
+    static const unsigned char data[32 * 34 * 8];
     static const uint64_t dims[3] = { 32, 32, 8 };
     struct gguf_builder b;
     struct model *model;
