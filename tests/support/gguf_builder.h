@@ -59,7 +59,7 @@ struct random_model {
     const char *arch; /* "llama", "qwen2moe", "qwen3moe", "olmoe" */
     uint32_t n_layers, n_dense_layers;
     uint32_t n_embd, n_heads, n_kv_heads, head_dim;
-    uint32_t n_ff, n_ff_expert, n_ff_shared; /* n_ff_shared: of qwen2moe */
+    uint32_t n_ff, n_ff_expert, n_ff_shared; /* llama and olmoe: n_ff_expert is all; n_ff_shared: qwen2moe */
     uint32_t n_experts, n_used;
     uint32_t n_ctx;
     bool tied; /* no output.weight */

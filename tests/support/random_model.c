@@ -96,6 +96,17 @@ static bool is(const struct filler *f, const char *arch)
     return !strcmp(f->shape->arch, arch);
 }
 
+/* llama and olmoe know one width for all. */
+static bool one_width(const struct filler *f)
+{
+    return is(f, "llama") || is(f, "olmoe");
+}
+
+static uint32_t dense_width(const struct filler *f)
+{
+    return one_width(f) ? f->shape->n_ff_expert : f->shape->n_ff;
+}
+
 static void add_attention(struct filler *f, uint32_t layer)
 {
     const struct random_model *s = f->shape;
@@ -124,9 +135,9 @@ static void add_feed_forward(struct filler *f, uint32_t layer)
 
     add_norm(f, layer, "ffn_norm", s->n_embd);
     if (layer < s->n_dense_layers) {
-        add_matrix(f, layer, "ffn_gate", s->n_embd, s->n_ff, 0);
-        add_matrix(f, layer, "ffn_up", s->n_embd, s->n_ff, 0);
-        add_matrix(f, layer, "ffn_down", s->n_ff, s->n_embd, 0);
+        add_matrix(f, layer, "ffn_gate", s->n_embd, dense_width(f), 0);
+        add_matrix(f, layer, "ffn_up", s->n_embd, dense_width(f), 0);
+        add_matrix(f, layer, "ffn_down", dense_width(f), s->n_embd, 0);
         return;
     }
     add_matrix(f, layer, "ffn_gate_inp", s->n_embd, s->n_experts, 0);
@@ -222,8 +233,9 @@ static void add_keys(struct filler *f)
     set_u32(f, "block_count", s->n_layers);
     set_u32(f, "context_length", s->n_ctx);
     set_u32(f, "embedding_length", s->n_embd);
-    set_u32(f, "feed_forward_length", s->n_ff);
-    set_u32(f, "expert_feed_forward_length", s->n_ff_expert);
+    set_u32(f, "feed_forward_length", dense_width(f));
+    if (!one_width(f))
+        set_u32(f, "expert_feed_forward_length", s->n_ff_expert);
     if (is(f, "qwen2moe"))
         set_u32(f, "expert_shared_feed_forward_length", s->n_ff_shared);
     if (s->n_dense_layers)

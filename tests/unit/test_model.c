@@ -50,7 +50,7 @@ static void check_sizes(const struct hparams *hp, const struct random_model *sha
     cr_expect_eq(hp->n_heads, shape->n_heads);
     cr_expect_eq(hp->n_kv_heads, shape->n_kv_heads);
     cr_expect_eq(hp->head_dim, shape->head_dim);
-    cr_expect_eq(hp->n_ff, shape->n_ff);
+    cr_expect_eq(hp->n_ff, strstr(shape->arch, "qwen") ? shape->n_ff : shape->n_ff_expert);
     cr_expect_eq(hp->n_ff_expert, shape->n_ff_expert);
     cr_expect_eq(hp->n_experts, shape->n_experts);
     cr_expect_eq(hp->n_used, shape->n_used);
@@ -231,14 +231,13 @@ Test(model, defaults)
 
     shape.head_dim = 8;
     shape.n_kv_heads = 4;
-    shape.n_ff = shape.n_ff_expert = 24;
+    shape.n_ff_expert = 24;
     gguf_builder_model(&b, &shape);
     gguf_builder_drop_key(&b, "olmoe.attention.head_count_kv");
     gguf_builder_drop_key(&b, "olmoe.attention.key_length");
     gguf_builder_drop_key(&b, "olmoe.attention.value_length");
     gguf_builder_drop_key(&b, "olmoe.rope.dimension_count");
     gguf_builder_drop_key(&b, "olmoe.rope.freq_base");
-    gguf_builder_drop_key(&b, "olmoe.expert_feed_forward_length");
     model = open_built(&b);
     hp = model_hparams(model);
     cr_expect(hp->n_kv_heads == 4 && hp->head_dim == 8 && hp->rope.n_rot == 8 && hp->n_ff_expert == 24);
