@@ -11,6 +11,7 @@
 
 #define PAGE_BYTES (4096UL)
 #define HUGE_BYTES (2UL << 20)
+#define ROUND_FROM_BYTES (32UL << 20) /* rounding a smaller block to huge pages would waste more than a sixteenth */
 
 static atomic_long allocations_left = -1;
 
@@ -79,7 +80,9 @@ size_t mem_map_bytes(size_t bytes)
 {
     uint64_t rounded;
 
-    return u64_align_up(bytes > 0 ? bytes : 1, bytes >= HUGE_BYTES ? HUGE_BYTES : PAGE_BYTES, &rounded) ? rounded : 0;
+    return u64_align_up(bytes > 0 ? bytes : 1, bytes >= ROUND_FROM_BYTES ? HUGE_BYTES : PAGE_BYTES, &rounded)
+               ? rounded
+               : 0;
 }
 
 /* Reserve with room to align to 2 MiB, then give the ends back. */

@@ -29,8 +29,8 @@ enum mem_map_flags {
     MEM_LOCK = 1 << 2,    /* mlock; a refusal (RLIMIT_MEMLOCK) is not an error, see mem_map */
 };
 
-/* Map `bytes` (rounded up to 4 KiB, or to 2 MiB from that size on), aligned to 4 KiB, or to 2 MiB with
- * MEM_HUGE from that size on. Returns 0 or -ENOMEM. `ret_locked` (may be NULL) tells whether MEM_LOCK was granted. */
+/* Map `bytes` (rounded up to 4 KiB, or to 2 MiB from 32 MiB on), aligned to 4 KiB, or to 2 MiB with
+ * MEM_HUGE from 2 MiB on. Returns 0 or -ENOMEM. `ret_locked` (may be NULL) tells whether MEM_LOCK was granted. */
 int mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked);
 size_t mem_map_bytes(size_t bytes); /* what mem_map really takes, after rounding; 0 when that overflows */
 void mem_unmap(void *p, size_t bytes); /* the same `bytes` that mem_map was given; NULL is allowed */
