@@ -131,6 +131,19 @@ static void put_cache(const struct cache_stats *c, struct jbuf *out)
                 c->evictions, c->reread, c->slots, c->slots_used, c->slot_bytes, c->huge_bytes);
 }
 
+static void put_prefetch(const struct engine_snapshot *s, struct jbuf *out)
+{
+    const struct lookahead_stats *l = &s->lookahead;
+    const struct cache_stats *c = &s->cache;
+
+    jbuf_printf(out,
+                "\"prefetch\":{\"level\":%u,\"guessed\":%" PRIu64 ",\"right\":%" PRIu64 ",\"chosen\":%" PRIu64
+                ",\"reads\":%" PRIu64 ",\"hits\":%" PRIu64 ",\"late\":%" PRIu64 ",\"wasted\":%" PRIu64
+                ",\"bytes\":%" PRIu64 ",\"warming\":%s}",
+                l->level, l->guessed, l->right, l->chosen, c->hint_reads, c->hint_hits, c->hint_late, c->hint_wasted,
+                c->hint_bytes, s->warming ? "true" : "false");
+}
+
 void api_write_stats(struct api *api, struct jbuf *out)
 {
     struct engine_snapshot *s = &api->snapshot;
@@ -153,6 +166,8 @@ void api_write_stats(struct api *api, struct jbuf *out)
     put_budget(api, out);
     jbuf_put(out, ",");
     put_cache(&s->cache, out);
+    jbuf_put(out, ",");
+    put_prefetch(s, out);
     jbuf_put(out, ",\"sequences\":[");
     for (uint32_t i = 0; i < s->n_seqs; i++) {
         if (!s->seqs[i].id)
@@ -190,6 +205,8 @@ void api_write_metrics(struct api *api, struct jbuf *out)
     metric(out, "expert_hits_total", "counter", "experts found in memory", (double)c->hits);
     metric(out, "expert_misses_total", "counter", "experts read from disk", (double)c->misses);
     metric(out, "expert_read_bytes_total", "counter", "bytes of experts read", (double)c->bytes_read);
+    metric(out, "prefetch_read_bytes_total", "counter", "bytes of experts read on guesses", (double)c->hint_bytes);
+    metric(out, "prefetch_hits_total", "counter", "guessed experts that were asked for in time", (double)c->hint_hits);
     metric(out, "expert_wait_seconds_total", "counter", "time the engine stood still for reads",
            (double)c->wait_ns / 1e9);
     metric(out, "expert_evictions_total", "counter", "experts evicted", (double)c->evictions);

@@ -40,6 +40,12 @@ static const struct choice io_modes[] = {
 static const struct choice io_engines[] = {
     { "auto", IO_ENGINE_AUTO }, { "io_uring", IO_ENGINE_URING }, { "pread", IO_ENGINE_PREAD }, { NULL, 0 }
 };
+static const struct choice policies[] = { { "lru", POLICY_LRU },           { "lfu", POLICY_LFU },
+                                          { "aged", POLICY_AGED },         { "lfru", POLICY_LFRU },
+                                          { "next-use", POLICY_NEXT_USE }, { NULL, 0 } };
+static const struct choice lookaheads[] = {
+    { "auto", LOOKAHEAD_AUTO }, { "on", LOOKAHEAD_ON }, { "off", LOOKAHEAD_OFF }, { NULL, 0 }
+};
 static const struct choice kv_types[] = { { "f16", KV_F16 }, { "f32", KV_F32 }, { NULL, 0 } };
 static const struct choice log_levels[] = { { "error", LOG_LEVEL_ERROR },
                                             { "warning", LOG_LEVEL_WARNING },
@@ -67,6 +73,10 @@ static const struct option_spec specs[] = {
     { "io", OPTION_CHOICE, AT(io), 0, 0, io_modes, "MODE", "auto, direct (O_DIRECT) or buffered reads" },
     { "io-engine", OPTION_CHOICE, AT(io_engine), 0, 0, io_engines, "ENGINE", "auto, io_uring or pread" },
     { "queue-depth", OPTION_COUNT, AT(queue_depth), 1, 1024, NULL, "N", "reads in flight at once" },
+    { "cache-policy", OPTION_CHOICE, AT(policy), 0, 0, policies, "POLICY",
+      "which expert gives way: lru (default), lfu, aged, lfru, next-use" },
+    { "prefetch", OPTION_CHOICE, AT(prefetch), 0, 0, lookaheads, "MODE",
+      "read ahead by guesses: auto (as far as it pays), on, off" },
     { "kv-type", OPTION_CHOICE, AT(kv_type), 0, 0, kv_types, "TYPE", "keys and values kept as f16 (default) or f32" },
     { "state-dir", OPTION_TEXT, AT(state_dir), 0, 0, NULL, "DIR", "where checksums and heat are kept" },
     { "alias", OPTION_TEXT, AT(alias), 0, 0, NULL, "NAME", "name of the model in the API" },

@@ -15,7 +15,9 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "cache/cache.h"
+#include "cache/policy.h"
 #include "compute/cpu_device.h"
+#include "prefetch/lookahead.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,6 +40,8 @@ struct config {
     enum io_mode io;
     enum io_engine io_engine;
     uint32_t queue_depth; /* 0: the cache's default */
+    enum policy_kind policy;
+    enum lookahead_mode prefetch; /* looking ahead, and warming up after a start unless off */
     enum kv_type kv_type;
     char *state_dir; /* config_load fills in the default */
     bool state_dir_set;

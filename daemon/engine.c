@@ -54,7 +54,10 @@ static void publish_all(struct engine *e)
     t->n_seqs = e->scheduler.shape.n_seqs;
     t->n_active = 0;
     t->n_waiting = e->scheduler.n_waiting;
+    t->warming = e->warmup != NULL;
     cache_stats(e->cache, &t->cache);
+    if (e->lookahead)
+        lookahead_stats(e->lookahead, &t->lookahead);
     for (uint32_t i = 0; i < t->n_seqs; i++) {
         show_sequence(e, &e->scheduler.seqs[i], &t->seqs[i]);
         t->n_active += t->seqs[i].id != 0;
@@ -130,6 +133,8 @@ static void step(struct engine *e)
         fail_step(e, r, &err);
         return;
     }
+    if (e->lookahead)
+        lookahead_on_pass(e->lookahead, s->n_tokens, clock_ns() - start);
     e->totals.steps++;
     e->totals.step_ns += clock_ns() - start;
     scheduler_commit(s, clock_ns() - start);
@@ -163,6 +168,16 @@ static void drop_cancelled(struct engine *e)
     }
 }
 
+/* Nothing is asked for: read what may be asked for soon, write what is to be kept. Whether there is more of it. */
+static bool idle(struct engine *e)
+{
+    if (e->warmup && warmup_step(e->warmup))
+        return true;
+    warmup_close(e->warmup);
+    e->warmup = NULL;
+    return cache_idle(e->cache);
+}
+
 static void take_job(struct engine *e, struct job *job)
 {
     if (!scheduler_enqueue(&e->scheduler, job))
@@ -186,6 +201,10 @@ static void work(struct engine *e)
             step(e);
             continue;
         }
+        atomic_store(&e->alive_ns, clock_ns());
+        if (idle(e))
+            continue;
+        publish_all(e);
         atomic_store(&e->alive_ns, 0);
         if (queue_pop(&e->jobs, &job))
             take_job(e, job);

@@ -13,6 +13,7 @@
 #include "cache/cache.h"
 #include "daemon/job.h"
 #include "daemon/service.h"
+#include "prefetch/lookahead.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -79,6 +80,8 @@ struct engine_snapshot {
     uint64_t requests_done, requests_failed, requests_cancelled;
     uint64_t steps, step_ns;
     struct cache_stats cache;
+    struct lookahead_stats lookahead;
+    bool warming; /* the slots are being filled with what was used most before the start */
     char io[128]; /* how experts are read */
     char device[64];
     struct sequence_snapshot seqs[ENGINE_MAX_SEQS];

@@ -9,6 +9,8 @@
 #include "daemon/engine.h"
 #include "daemon/queue.h"
 #include "daemon/scheduler.h"
+#include "prefetch/lookahead.h"
+#include "prefetch/warmup.h"
 
 /* What writing an answer needs beside its sequence. */
 struct writer {
@@ -35,6 +37,8 @@ struct engine {
     struct device *device;
     struct cache *cache;
     struct forward *forward;
+    struct lookahead *lookahead; /* NULL: prefetch is off */
+    struct warmup *warmup;       /* NULL: done, or off */
     struct scheduler scheduler;
     struct writer *writers;    /* [n_seqs] */
     struct engine_event event; /* being written; large, so not on the stack */

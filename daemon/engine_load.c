@@ -25,6 +25,55 @@ static void on_progress(void *ctx, uint64_t done, uint64_t total)
     engine_publish(e);
 }
 
+/* --- guessing ahead --- */
+
+static void on_route(void *ctx, uint32_t layer, const float *logits, const uint16_t *ids, uint32_t n)
+{
+    struct engine *e = ctx;
+
+    if (e->lookahead)
+        lookahead_on_route(e->lookahead, layer, ids, n);
+}
+
+static void on_request(void *ctx, uint32_t layer, uint32_t n)
+{
+    struct engine *e = ctx;
+
+    if (e->lookahead)
+        lookahead_on_request(e->lookahead, layer, n);
+}
+
+static int predict(void *ctx, uint32_t layer, uint32_t n, const uint16_t **ret_ids)
+{
+    struct engine *e = ctx;
+
+    return forward_predict(e->forward, layer, n, ret_ids, NULL);
+}
+
+static int open_prefetch(struct engine *e, struct err *err)
+{
+    const struct config *config = e->service->config;
+    const struct expert_layout *layout = model_layout(e->service->model);
+    struct lookahead_options options = { .mode = config->prefetch,
+                                         .max_rows = e->service->budget.shape.n_seqs,
+                                         .distance = 1,
+                                         .predict = predict,
+                                         .ctx = e };
+    int r;
+
+    if (config->prefetch == LOOKAHEAD_OFF)
+        return 0;
+    r = lookahead_open(layout, cache_door(e->cache), &options, &e->lookahead, err);
+    if (r == 0)
+        r = warmup_open(layout, e->cache, &e->warmup, err);
+    if (r == 0 && warmup_count(e->warmup))
+        log_info("warm-up: reading the %u experts that were used most before, while there is nothing else to do",
+                 warmup_count(e->warmup));
+    return r;
+}
+
+/* --- the parts --- */
+
 static int open_parts(struct engine *e, struct err *err)
 {
     const struct service *service = e->service;
@@ -42,7 +91,9 @@ static int open_parts(struct engine *e, struct err *err)
     if (r < 0)
         return r;
     service_forward_options(service->config, &service->budget.shape, &forward);
-    return forward_open(service->model, e->device, cache_door(e->cache), &forward, on_progress, e, &e->forward, err);
+    forward.hooks = (struct forward_hooks){ .on_route = on_route, .on_request = on_request, .ctx = e };
+    r = forward_open(service->model, e->device, cache_door(e->cache), &forward, on_progress, e, &e->forward, err);
+    return r < 0 ? r : open_prefetch(e, err);
 }
 
 int engine_load(struct engine *e, struct err *err)
@@ -60,11 +111,16 @@ int engine_load(struct engine *e, struct err *err)
     snprintf(e->totals.device, sizeof(e->totals.device), "%s", e->device->name);
     log_info("compute: %s, %u %s; experts are read with %s", e->device->name, e->service->n_threads,
              e->service->n_threads == 1 ? "thread" : "threads", cache_describe(e->cache));
+    if (cache_note(e->cache))
+        log_info("catalog: %s", cache_note(e->cache));
     return 0;
 }
 
 void engine_unload(struct engine *e)
 {
+    warmup_close(e->warmup);
+    if (e->lookahead)
+        lookahead_close(e->lookahead);
     if (e->forward)
         forward_close(e->forward);
     if (e->cache)

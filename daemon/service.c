@@ -45,6 +45,7 @@ void service_forward_options(const struct config *config, const struct budget_sh
                                              .max_batch = shape->max_batch,
                                              .max_logits = shape->max_logits,
                                              .kv_type = config->kv_type,
+                                             .predict_rows = config->prefetch == LOOKAHEAD_OFF ? 0 : shape->n_seqs,
                                              .lock = true };
 }
 
@@ -57,6 +58,7 @@ void service_cache_options(const struct service *service, struct cache_options *
     ret_options->io_mode = config->io;
     ret_options->io_engine = config->io_engine;
     ret_options->queue_depth = config->queue_depth;
+    ret_options->policy = config->policy;
     ret_options->catalog_dir = service->catalog ? config->state_dir : NULL;
     ret_options->ram_free_bytes =
         service->free_bytes > service->budget.total ? service->free_bytes - service->budget.total : 0;
