@@ -60,9 +60,9 @@ TIMED(T_ROPE, rope,
       (struct device * d, const struct rope *r, float *x, const uint32_t *p, uint32_t n, uint32_t h, uint32_t dim),
       (d, r, x, p, n, h, dim))
 TIMED(T_KV_STORE, kv_store,
-      (struct device * d, const struct kv_view *kv, enum kv_type t, uint32_t p, uint32_t n, uint32_t dim,
+      (struct device * d, const struct kv_view *kv, enum kv_type t, uint32_t p, uint32_t n, uint32_t h, uint32_t dim,
        const float *k, const float *v),
-      (d, kv, t, p, n, dim, k, v))
+      (d, kv, t, p, n, h, dim, k, v))
 TIMED(T_ATTENTION, attention, (struct device * d, const struct attention *a), (d, a))
 TIMED(T_ROUTE, route, (struct device * d, const struct route *r, const float *l, uint32_t n, uint16_t *ids, float *w),
       (d, r, l, n, ids, w))

@@ -65,10 +65,12 @@ struct rope {
 
 enum kv_type { KV_F32, KV_F16 };
 
-/* One layer's keys and values of one sequence: [n_ctx, n_kv_heads, head_dim] each, in kv_type. */
+/* One layer's keys and values of one sequence: [n_kv_heads, n_ctx, head_dim] each, in kv_type. A head's keys lie
+ * together, because attention reads them head by head. */
 struct kv_view {
     void *k; /* device */
     void *v; /* device */
+    uint32_t n_ctx;
 };
 
 /* Causal attention of n_tokens consecutive positions of one sequence, pos0 the first. Query t sees keys
@@ -129,9 +131,9 @@ struct device_ops {
     /* Rotate in place; x is [n_tokens, n_heads, head_dim], token t is at position pos[t] (host). */
     int (*rope)(struct device *, const struct rope *, float *x, const uint32_t *pos, uint32_t n_tokens,
                 uint32_t n_heads, uint32_t head_dim);
-    /* Store keys and values of n consecutive positions from pos0; k and v are [n, n_kv_heads * head_dim] f32. */
+    /* Store keys and values of n consecutive positions from pos0; k and v are [n, n_kv_heads, head_dim] f32. */
     int (*kv_store)(struct device *, const struct kv_view *, enum kv_type, uint32_t pos0, uint32_t n,
-                    uint32_t kv_dim, const float *k, const float *v);
+                    uint32_t n_kv_heads, uint32_t head_dim, const float *k, const float *v);
     int (*attention)(struct device *, const struct attention *);
     /* Choose n_used experts per token, best first; ties go to the lower index. Results on the host. */
     int (*route)(struct device *, const struct route *, const float *logits /* device [n, n_experts] f32 */,

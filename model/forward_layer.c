@@ -51,8 +51,8 @@ static int store(struct forward *f, uint32_t layer, const struct batch_span *spa
     const struct kv_view kv = kv_layer(&f->kv, span->seq, layer);
     uint32_t kv_dim = f->hp->n_kv_heads * f->hp->head_dim;
 
-    return f->device->ops->kv_store(f->device, &kv, f->kv.type, span->pos0, span->n_tokens, kv_dim,
-                                    f->b.k + (size_t)first * kv_dim, f->b.v + (size_t)first * kv_dim);
+    return f->device->ops->kv_store(f->device, &kv, f->kv.type, span->pos0, span->n_tokens, f->hp->n_kv_heads,
+                                    f->hp->head_dim, f->b.k + (size_t)first * kv_dim, f->b.v + (size_t)first * kv_dim);
 }
 
 /* Rows from .. end - 1 of the batch, all of one span, of which `first` is the first. */

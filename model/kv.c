@@ -18,5 +18,5 @@ struct kv_view kv_layer(const struct kv *kv, uint32_t seq, uint32_t layer)
     size_t one = kv->n_ctx * kv->row_bytes;
     char *k = kv->base + 2 * one * ((size_t)seq * kv->n_layers + layer);
 
-    return (struct kv_view){ .k = k, .v = k + one };
+    return (struct kv_view){ .k = k, .v = k + one, .n_ctx = kv->n_ctx };
 }

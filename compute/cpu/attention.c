@@ -53,15 +53,14 @@ static void queries_add(struct query_set *set, const struct attention *a, uint32
 static void queries_attend(const struct attention_job *job, struct query_set *set, uint32_t kv_head, uint32_t last)
 {
     const struct attention *a = job->a;
-    size_t stride = (size_t)a->n_kv_heads * a->head_dim;
 
     for (uint32_t key0 = 0; key0 <= last; key0 += ATTEND_KEYS) {
-        size_t at = key0 * stride + (size_t)kv_head * a->head_dim;
+        size_t at = ((size_t)kv_head * a->kv.n_ctx + key0) * a->head_dim;
         struct attend_block block = {
             .k = kv_at(a->kv.k, a->kv_type, at),
             .v = kv_at(a->kv.v, a->kv_type, at),
             .kv_type = a->kv_type,
-            .kv_stride = stride,
+            .kv_stride = a->head_dim,
             .head_dim = a->head_dim,
             .scale = a->scale,
             .n_queries = set->n,
@@ -127,29 +126,36 @@ struct kv_store_job {
     struct cpu_device *cpu;
     const struct kv_view *kv;
     enum kv_type type;
+    uint32_t pos0, n_kv_heads, head_dim;
     const float *k, *v;
-    size_t pos0, kv_dim;
 };
+
+static void kv_store_head(const struct kv_store_job *job, const float *x, size_t to, void *cache)
+{
+    if (job->type == KV_F16)
+        job->cpu->kernels.to_f16(x, job->head_dim, (uint16_t *)cache + to);
+    else
+        memcpy((float *)cache + to, x, job->head_dim * sizeof(float));
+}
 
 static void kv_store_row(void *arg, size_t t)
 {
     const struct kv_store_job *job = arg;
-    size_t to = (job->pos0 + t) * job->kv_dim, from = t * job->kv_dim;
 
-    if (job->type == KV_F16) {
-        job->cpu->kernels.to_f16(job->k + from, job->kv_dim, (uint16_t *)job->kv->k + to);
-        job->cpu->kernels.to_f16(job->v + from, job->kv_dim, (uint16_t *)job->kv->v + to);
-    } else {
-        memcpy((float *)job->kv->k + to, job->k + from, job->kv_dim * sizeof(float));
-        memcpy((float *)job->kv->v + to, job->v + from, job->kv_dim * sizeof(float));
+    for (size_t h = 0; h < job->n_kv_heads; h++) {
+        size_t from = (t * job->n_kv_heads + h) * job->head_dim;
+        size_t to = (h * job->kv->n_ctx + job->pos0 + t) * job->head_dim;
+
+        kv_store_head(job, job->k + from, to, job->kv->k);
+        kv_store_head(job, job->v + from, to, job->kv->v);
     }
 }
 
 int cpu_kv_store(struct device *device, const struct kv_view *kv, enum kv_type type, uint32_t pos0, uint32_t n,
-                 uint32_t kv_dim, const float *k, const float *v)
+                 uint32_t n_kv_heads, uint32_t head_dim, const float *k, const float *v)
 {
-    struct kv_store_job job = { cpu_device_of(device), kv, type, k, v, pos0, kv_dim };
+    struct kv_store_job job = { cpu_device_of(device), kv, type, pos0, n_kv_heads, head_dim, k, v };
 
-    cpu_each_row(job.cpu, n, kv_dim, kv_store_row, &job);
+    cpu_each_row(job.cpu, n, (size_t)n_kv_heads * head_dim, kv_store_row, &job);
     return 0;
 }

@@ -113,7 +113,7 @@ int cpu_linear(struct device *device, struct acts *acts, const struct linear *li
 int cpu_experts(struct device *device, struct acts *acts, const struct expert_call *calls, uint32_t n_calls, float *y);
 int cpu_attention(struct device *device, const struct attention *a);
 int cpu_kv_store(struct device *device, const struct kv_view *kv, enum kv_type type, uint32_t pos0, uint32_t n,
-                 uint32_t kv_dim, const float *k, const float *v);
+                 uint32_t n_kv_heads, uint32_t head_dim, const float *k, const float *v);
 int cpu_embed(struct device *device, const struct weight *table, const int32_t *ids, uint32_t n, float *y);
 int cpu_rms_norm(struct device *device, const float *x, const float *w, float eps, uint32_t n_rows, uint32_t n_cols,
                  float *y);

@@ -297,7 +297,7 @@ static void attention_run(const struct attention_case *c, const struct variant *
     struct device *device = device_of(v->level, v->n_threads, 1);
     uint32_t kv_dim = c->n_kv_heads * c->head_dim, q_dim = c->n_heads * c->head_dim;
     size_t kv_bytes = (size_t)c->n_tokens * kv_dim * (c->type == KV_F16 ? 2 : 4);
-    struct kv_view kv = { guard_alloc(kv_bytes), guard_alloc(kv_bytes) };
+    struct kv_view kv = { guard_alloc(kv_bytes), guard_alloc(kv_bytes), c->n_tokens };
 
     for (uint32_t t = 0; t < c->n_tokens; t += v->n_split) {
         uint32_t n = c->n_tokens - t < v->n_split ? c->n_tokens - t : v->n_split;
@@ -314,8 +314,8 @@ static void attention_run(const struct attention_case *c, const struct variant *
             .y = y + (size_t)t * q_dim,
         };
 
-        cr_assert_eq(device->ops->kv_store(device, &kv, c->type, t, n, kv_dim, k + (size_t)t * kv_dim,
-                                           values + (size_t)t * kv_dim),
+        cr_assert_eq(device->ops->kv_store(device, &kv, c->type, t, n, c->n_kv_heads, c->head_dim,
+                                           k + (size_t)t * kv_dim, values + (size_t)t * kv_dim),
                      0);
         cr_assert_eq(device->ops->attention(device, &a), 0);
     }
