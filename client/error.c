@@ -58,8 +58,15 @@ char *error_quote(char *buffer, size_t buffer_bytes, const char *bytes, size_t n
     /* Not in the middle of a UTF-8 character. */
     while (n > 0 && n < n_bytes && ((unsigned char)bytes[n] & 0xc0) == 0x80)
         n--;
-    for (size_t i = 0; i < n; i++)
-        buffer[i] = (unsigned char)bytes[i] < 0x20 || bytes[i] == 0x7f ? '?' : bytes[i];
+    for (size_t i = 0; i < n; i++) {
+        unsigned char byte = (unsigned char)bytes[i], next = i + 1 < n ? (unsigned char)bytes[i + 1] : 0;
+
+        buffer[i] = byte < 0x20 || byte == 0x7f ? '?' : bytes[i];
+        if (byte == 0xc2 && next >= 0x80 && next <= 0x9f) { /* U+0080 to U+009F: controls of an 8-bit terminal */
+            buffer[i++] = '?';
+            buffer[i] = '?';
+        }
+    }
     buffer[n] = '\0';
     return buffer;
 }

@@ -44,3 +44,7 @@ expert_SOURCES = \
 	client/cli/top.c \
 	client/cli/units.c client/cli/units.h \
 	client/cli/verify.c
+
+bashcompletiondir = $(datadir)/bash-completion/completions
+dist_bashcompletion_DATA = client/completion/expert
+EXTRA_DIST += client/examples/hello.c

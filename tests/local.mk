@@ -13,6 +13,7 @@ include tests/golden/local.mk
 include tests/residency/local.mk
 include tests/fault/local.mk
 include tests/e2e/local.mk
+include tests/e2e/cli.mk
 include tests/fuzz/local.mk
 
 CRITERION_CPPFLAGS = $(AM_CPPFLAGS) $(CRITERION_CFLAGS)
