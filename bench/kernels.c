@@ -6,7 +6,7 @@
  * of a plain read of the same buffer by the same number of threads, taken just before. Prefill is many rows against a
  * matrix, in GFLOP/s (two per weight and row). Each figure is the best of several rounds.
  *
- * bench/kernels [--threads N] [--level NAME] [--type NAME] [--mib SIZE] [--rows N]
+ * bench/kernels [--threads N] [--level NAME] [--type NAME|attention] [--mib SIZE] [--rows N]
  */
 #include "base/clock.h"
 #include "base/mem.h"
@@ -112,6 +112,36 @@ static void bench_type(const struct bench *b, struct device *device, struct acts
     fflush(stdout);
 }
 
+/* Attention of n_tokens after n_keys positions, keys and values of one layer; GB of both per second, and GFLOP/s. */
+static void bench_attention(const struct bench *b, struct device *device, uint32_t n_tokens, uint32_t n_kv_heads)
+{
+    enum { HEADS = 16, DIM = 128, KEYS = 4096 };
+    size_t bytes = (size_t)KEYS * n_kv_heads * DIM * sizeof(uint16_t);
+    struct attention a = {
+        .q = b->x,
+        .kv = { b->weights, b->weights + bytes },
+        .kv_type = KV_F16,
+        .n_tokens = n_tokens,
+        .pos0 = KEYS - n_tokens,
+        .n_heads = HEADS,
+        .n_kv_heads = n_kv_heads,
+        .head_dim = DIM,
+        .scale = 1e-6f,
+        .y = b->y,
+    };
+    uint64_t best = UINT64_MAX;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        uint64_t start = clock_ns();
+
+        device->ops->attention(device, &a);
+        best = clock_ns() - start < best ? clock_ns() - start : best;
+    }
+    printf("%-12s attention of %3u tokens, %2u KV heads: %6.2f GB/s %7.1f GFLOP/s\n", device->name, n_tokens,
+           n_kv_heads, 2 * (double)bytes / (double)best,
+           4.0 * HEADS * DIM * n_tokens * (KEYS - n_tokens / 2.0) / (double)best);
+}
+
 static int bench_level(const struct bench *b, enum cpu_level level)
 {
     struct cpu_device_options options = {
@@ -134,6 +164,12 @@ static int bench_level(const struct bench *b, enum cpu_level level)
 
         if (info != NULL && info->computable && (b->type == NULL || strcasecmp(b->type, info->name) == 0))
             bench_type(b, device, acts, type);
+    }
+    if (b->type == NULL || strcasecmp(b->type, "attention") == 0) {
+        bench_attention(b, device, 1, 16);
+        bench_attention(b, device, 1, 4);
+        bench_attention(b, device, b->n_rows, 16);
+        bench_attention(b, device, b->n_rows, 4);
     }
     device->ops->acts_close(device, acts);
     device->ops->close(device);

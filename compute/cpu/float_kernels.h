@@ -66,6 +66,7 @@ VEC_INLINE float dot_one(enum quant_type type, const void *w, const float *x, si
 VEC_INLINE void dot_four(enum quant_type type, const void *const w[4], const float *const x[4], size_t n, float y[4])
 {
     struct vec s0 = { 0 }, s1 = { 0 }, s2 = { 0 }, s3 = { 0 };
+    vec_quarter sums;
     size_t i = 0;
 
     for (; i + VEC_LANES <= n; i += VEC_LANES) {
@@ -78,10 +79,8 @@ VEC_INLINE void dot_four(enum quant_type type, const void *const w[4], const flo
     add_last_products(&s1, type, w[1], x[1], i, n);
     add_last_products(&s2, type, w[2], x[2], i, n);
     add_last_products(&s3, type, w[3], x[3], i, n);
-    y[0] = vec_sum(&s0);
-    y[1] = vec_sum(&s1);
-    y[2] = vec_sum(&s2);
-    y[3] = vec_sum(&s3);
+    sums = vec_sum_four(&s0, &s1, &s2, &s3);
+    memcpy(y, &sums, sizeof(sums));
 }
 
 /* Rows that are in the cache: four at a time. */
@@ -130,9 +129,29 @@ static void dots_float(const void *rows, size_t row_bytes, size_t n_rows, size_t
         rows_near(QUANT_F32, rows, row_bytes, n_rows, n, acts[t], y + t * y_stride);
 }
 
-static void unpack_float(enum quant_type type, const void *src, size_t n, void *row)
+VEC_INLINE void decode_float(enum quant_type type, const void *src, size_t n, float *dst)
 {
-    quant_decode(type, src, row, n);
+    size_t i = 0;
+
+    for (; i + PART_LANES <= n; i += PART_LANES)
+        part_store(dst + i, load_weights(type, src, i));
+    for (; i < n; i++)
+        dst[i] = load_weight(type, src, i);
+}
+
+static void unpack_f32(enum quant_type type, const void *src, size_t n, void *row)
+{
+    memcpy(row, src, n * sizeof(float));
+}
+
+static void unpack_f16(enum quant_type type, const void *src, size_t n, void *row)
+{
+    decode_float(QUANT_F16, src, n, row);
+}
+
+static void unpack_bf16(enum quant_type type, const void *src, size_t n, void *row)
+{
+    decode_float(QUANT_BF16, src, n, row);
 }
 
 /* x [n], n <= 256 and a multiple of 16, to 8 bits; returns the scale. An infinity or NaN makes the scale NaN, so that
@@ -258,14 +277,21 @@ static void to_f16_float(const float *x, size_t n, uint16_t *y)
         y[i] = float_to_half(x[i]);
 }
 
+enum { NEAR_QUERIES = 4, NEAR_DIM = 128 };
+
+/* Keys and values where one query after the other reads them. */
+struct attend_rows {
+    const void *k, *v;
+    size_t stride; /* bytes */
+};
+
 /* Scores of one query against n keys, the rest of the block at minus infinity; returns the greatest, or NaN. */
-VEC_INLINE float attend_scores(const struct attend_block *b, enum quant_type type, const float *q, uint32_t n,
-                               float *scores)
+VEC_INLINE float attend_scores(const struct attend_block *b, const struct attend_rows *rows, enum quant_type type,
+                               const float *q, uint32_t n, float *scores)
 {
-    size_t stride = b->kv_stride * (type == QUANT_F16 ? 2 : 4);
     float max = -INFINITY;
 
-    rows_near(type, b->k, stride, n, b->head_dim, q, scores);
+    rows_near(type, rows->k, rows->stride, n, b->head_dim, q, scores);
     for (uint32_t j = 0; j < n; j++) {
         scores[j] *= b->scale;
         max = scores[j] > max || scores[j] != scores[j] ? scores[j] : max;
@@ -275,48 +301,40 @@ VEC_INLINE float attend_scores(const struct attend_block *b, enum quant_type typ
     return max;
 }
 
-enum { ATTEND_WIDE = PART_LANES == 16 ? 8 : PART_LANES == 8 ? 4 : 2 }; /* what the registers hold, in vecs */
-
-/* y = y * keep + sum over keys of weight * value, in order of position, for WIDE vecs of the head: so many that each
- * key's row is walked along, since rows of all heads together often lie a power of two apart and would push each other
- * out. */
-VEC_INLINE void attend_part(const struct attend_block *b, enum quant_type type, const float *weights, uint32_t n,
-                            float keep, size_t i, int wide, float *y)
+/* y = y * keep + sum over keys of weight * value, in order of position, for n_vecs times sixteen dimensions. */
+VEC_INLINE void attend_span(const struct attend_rows *rows, enum quant_type type, const float *weights, uint32_t n,
+                            float keep, size_t i, const int n_vecs, float *y)
 {
-    size_t stride = b->kv_stride * (type == QUANT_F16 ? 2 : 4);
-    const char *v = b->v;
-    part_f32 sum[ATTEND_WIDE * VEC_PARTS];
+    const char *v = rows->v;
+    struct vec sum[8];
 
-#pragma GCC unroll 16
-    for (int p = 0; p < wide * VEC_PARTS; p++)
-        sum[p] = part_load(y + i + PART_LANES * p) * keep;
-    for (uint32_t j = 0; j < n; j++, v += stride) {
-#pragma GCC unroll 16
-        for (int p = 0; p < wide * VEC_PARTS; p++)
-            sum[p] += load_weights(type, v, i + PART_LANES * p) * weights[j];
-    }
-#pragma GCC unroll 16
-    for (int p = 0; p < wide * VEC_PARTS; p++)
-        part_store(y + i + PART_LANES * p, sum[p]);
+    _Pragma("GCC unroll 8") for (int s = 0; s < n_vecs; s++)
+        EACH_PART(p, sum[s].part[p] = part_load(y + i + VEC_LANES * s + PART_LANES * p) * keep);
+    for (uint32_t j = 0; j < n; j++, v += rows->stride)
+        _Pragma("GCC unroll 8") for (int s = 0; s < n_vecs; s++)
+            EACH_PART(p, sum[s].part[p] += load_weights(type, v, i + VEC_LANES * s + PART_LANES * p) * weights[j]);
+    _Pragma("GCC unroll 8") for (int s = 0; s < n_vecs; s++)
+        EACH_PART(p, part_store(y + i + VEC_LANES * s + PART_LANES * p, sum[s].part[p]));
 }
 
-VEC_INLINE void attend_values(const struct attend_block *b, enum quant_type type, const float *weights, uint32_t n,
-                              float keep, float *y)
+VEC_INLINE void attend_values(const struct attend_block *b, const struct attend_rows *rows, enum quant_type type,
+                              const float *weights, uint32_t n, float keep, float *y)
 {
-    size_t stride = b->kv_stride * (type == QUANT_F16 ? 2 : 4), i = 0;
+    enum { SPAN = PART_LANES == 16 ? 8 : PART_LANES == 8 ? 4 : 2 }; /* as many sums as there are registers */
+    size_t i = 0;
 
-    for (; i + ATTEND_WIDE * VEC_LANES <= b->head_dim; i += ATTEND_WIDE * VEC_LANES)
-        attend_part(b, type, weights, n, keep, i, ATTEND_WIDE, y);
+    for (; i + SPAN * VEC_LANES <= b->head_dim; i += SPAN * VEC_LANES)
+        attend_span(rows, type, weights, n, keep, i, SPAN, y);
     for (; i + VEC_LANES <= b->head_dim; i += VEC_LANES)
-        attend_part(b, type, weights, n, keep, i, 1, y);
+        attend_span(rows, type, weights, n, keep, i, 1, y);
     for (; i < b->head_dim; i++) {
         y[i] *= keep;
         for (uint32_t j = 0; j < n; j++)
-            y[i] += load_weight(type, (const char *)b->v + j * stride, i) * weights[j];
+            y[i] += load_weight(type, (const char *)rows->v + j * rows->stride, i) * weights[j];
     }
 }
 
-VEC_INLINE void attend_typed(const struct attend_block *b, enum quant_type type)
+VEC_INLINE void attend_queries(const struct attend_block *b, const struct attend_rows *rows, enum quant_type type)
 {
     for (uint32_t t = 0; t < b->n_queries; t++) {
         float weights[ATTEND_KEYS], max, keep;
@@ -324,16 +342,44 @@ VEC_INLINE void attend_typed(const struct attend_block *b, enum quant_type type)
 
         if (b->n_keys[t] == 0)
             continue;
-        max = attend_scores(b, type, b->q[t], b->n_keys[t], weights);
+        max = attend_scores(b, rows, type, b->q[t], b->n_keys[t], weights);
         max = max > b->max[t] || max != max ? max : b->max[t];
         keep = part_exp(part_splat(b->max[t] - max))[0];
         for (uint32_t j = 0; j < ATTEND_KEYS; j += VEC_LANES)
             EACH_PART(p, float *at = weights + j + PART_LANES * p; part_f32 e = part_exp(part_load(at) - max);
                       part_store(at, e); sum.part[p] += e);
-        attend_values(b, type, weights, b->n_keys[t], keep, b->y[t]);
+        attend_values(b, rows, type, weights, b->n_keys[t], keep, b->y[t]);
         b->sum[t] = b->sum[t] * keep + vec_sum(&sum);
         b->max[t] = max;
     }
+}
+
+/* Many queries: rows are made f32 and put side by side once. */
+VEC_INLINE void attend_near(const struct attend_block *b, const struct attend_rows *far, enum quant_type type,
+                            uint32_t n)
+{
+    float k[ATTEND_KEYS * NEAR_DIM], v[ATTEND_KEYS * NEAR_DIM];
+    struct attend_rows near = { k, v, b->head_dim * sizeof(float) };
+
+    for (uint32_t j = 0; j < n; j++) {
+        decode_float(type, (const char *)far->k + j * far->stride, b->head_dim, k + (size_t)j * b->head_dim);
+        decode_float(type, (const char *)far->v + j * far->stride, b->head_dim, v + (size_t)j * b->head_dim);
+    }
+    attend_queries(b, &near, QUANT_F32);
+}
+
+VEC_INLINE void attend_typed(const struct attend_block *b, enum quant_type type)
+{
+    size_t element = type == QUANT_F16 ? 2 : 4;
+    struct attend_rows rows = { b->k, b->v, b->kv_stride * element };
+    uint32_t n = 0;
+
+    for (uint32_t t = 0; t < b->n_queries; t++)
+        n = b->n_keys[t] > n ? b->n_keys[t] : n;
+    if (b->n_queries >= NEAR_QUERIES && b->head_dim <= NEAR_DIM)
+        attend_near(b, &rows, type, n);
+    else
+        attend_queries(b, &rows, type);
 }
 
 static void attend_float(const struct attend_block *b)
@@ -348,7 +394,9 @@ static void float_kernels_fill(struct cpu_kernels *k)
 {
     k->act_small = act_small_quantise;
     k->act_super = act_super_quantise;
-    k->unpack[QUANT_F32] = k->unpack[QUANT_F16] = k->unpack[QUANT_BF16] = unpack_float;
+    k->unpack[QUANT_F32] = unpack_f32;
+    k->unpack[QUANT_F16] = unpack_f16;
+    k->unpack[QUANT_BF16] = unpack_bf16;
     k->dots[QUANT_F32] = k->dots[QUANT_F16] = k->dots[QUANT_BF16] = dots_float;
     k->rows[QUANT_F32] = rows_f32;
     k->rows[QUANT_F16] = rows_f16;

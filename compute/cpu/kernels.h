@@ -5,17 +5,21 @@
  * The C level fills the whole table; each higher level starts from the one below and overrides what it does
  * faster, to the same bits: tests/parity compares levels with memcmp.
  *
- * A product of a weight row and an activation row depends on how the weights are stored (the flavour):
- * - ACT_F32: weights F32, F16, BF16; activations as they are. Sixteen f32 lanes, lane i % 16 takes product i;
- *   multiplication and addition each rounded; lanes added as in vec_sum.
- * - ACT_SMALL: blocks of 32 weights; activations 8-bit in blocks of 32 with an f32 scale. In block b, the integer sums
- * of the eight runs of four weights go, converted to f32 and times (d_w * d_a), to lanes 8 * (b % 2) + run. Lanes are
- * added as above; then the minima: (m_w * d_a) * sum_a, into two sums for even and odd blocks.
- * - ACT_SUPER: blocks of 256 weights in groups of 16; activations 8-bit in blocks of 256 with an f32 scale and the sums
- *   of each 16. Lane l = 0..7 of a block is the integer sum of scale * q * a over the weights i with i / 4 % 8 = l,
- * less offset * (scale[2l] * sum[2l] + scale[2l+1] * sum[2l+1]); as f32 times (d_w * d_a) it is added to lane l; then
- * (dmin_w * d_a) * (min[2l] * sum[2l] + min[2l+1] * sum[2l+1]) is subtracted from it. Integer sums are exact, so the
- * order is fixed wherever rounding happens.
+ * What a product of a weight row and an activation row means depends on how the weights are stored (the flavour).
+ *
+ * ACT_F32: weights F32, F16, BF16; activations as they are. There are sixteen f32 lanes, and lane i % 16 takes
+ * product i; multiplication and addition are rounded each; the lanes are added as in vec_sum.
+ *
+ * ACT_SMALL: blocks of 32 weights; activations are 8-bit in blocks of 32 with an f32 scale. In block b, the integer
+ * sums of the eight runs of four weights go, converted to f32 and times (d_w * d_a), to lanes 8 * (b % 2) + run. The
+ * lanes are added as above; then come the minima, (m_w * d_a) * sum_a, in one sum for even blocks and one for odd.
+ *
+ * ACT_SUPER: blocks of 256 weights in groups of 16; activations are 8-bit in blocks of 256 with an f32 scale and the
+ * sum of each 16. Lane l = 0..7 of a block is the integer sum of scale * q * a over the weights i with i / 4 % 8 = l,
+ * less offset * (scale[2l] * sum[2l] + scale[2l+1] * sum[2l+1]); as f32 and times (d_w * d_a) it is added to lane l.
+ * Then (dmin_w * d_a) * (min[2l] * sum[2l] + min[2l+1] * sum[2l+1]) is subtracted from the lane.
+ *
+ * Integer sums are exact, so the order is fixed wherever rounding happens.
  *
  * Units: columns are weights. Thread-safe; kernels allocate nothing and keep no state.
  */

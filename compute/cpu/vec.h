@@ -169,15 +169,33 @@ VEC_INLINE part_f32 part_exp(part_f32 x)
     return p * (part_f32)((whole - half + 127) << 23);
 }
 
+typedef float vec_quarter __attribute__((vector_size(16)));
+
 /* The one order in which lanes are added: halves, quarters, pairs. */
+VEC_INLINE vec_quarter vec_fold(const struct vec *v)
+{
+    vec_quarter q[4];
+
+    memcpy(q, v, sizeof(q));
+    return (q[0] + q[2]) + (q[1] + q[3]);
+}
+
 VEC_INLINE float vec_sum(const struct vec *v)
 {
-    typedef float f32x4 __attribute__((vector_size(16)));
-    f32x4 quarter[4], sum;
+    vec_quarter sum = vec_fold(v);
 
-    memcpy(quarter, v, sizeof(quarter));
-    sum = (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
     return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+/* vec_sum of four at once. */
+VEC_INLINE vec_quarter vec_sum_four(const struct vec *v0, const struct vec *v1, const struct vec *v2,
+                                    const struct vec *v3)
+{
+    vec_quarter a = vec_fold(v0), b = vec_fold(v1), c = vec_fold(v2), d = vec_fold(v3);
+    vec_quarter ab = __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    vec_quarter cd = __builtin_shufflevector(c, d, 0, 4, 1, 5) + __builtin_shufflevector(c, d, 2, 6, 3, 7);
+
+    return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
 }
 
 #endif
