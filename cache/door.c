@@ -60,6 +60,9 @@ static int room_check(const struct cache *c, uint32_t layer_index, const uint16_
                    c->slots.plan.class[class].n_slots);
 }
 
+/* Requests between looks at the files' sizes and times: about once a second of decoding. */
+#define FILES_CHECK_EVERY 1024
+
 static int request_check(struct cache *c, uint32_t layer, const uint16_t *ids, size_t n, uint32_t *ret_index,
                          struct err *err)
 {
@@ -74,6 +77,8 @@ static int request_check(struct cache *c, uint32_t layer, const uint16_t *ids, s
     rc = ids_check(c, ids, n, err);
     if (rc == 0)
         rc = room_check(c, (uint32_t)index, ids, n, err);
+    if (rc == 0 && (c->changed < 0 || c->naming % FILES_CHECK_EVERY == 0))
+        rc = c->changed = files_check(&c->files, err);
     if (rc == 0)
         *ret_index = (uint32_t)index;
     return rc;

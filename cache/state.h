@@ -41,6 +41,7 @@ struct cache {
     struct reader *reader;
     struct catalog *catalog;
     struct request request;
+    int changed;          /* what the last look at the files found */
     uint64_t naming;      /* number of the last list of ids */
     uint64_t *named;      /* [n_experts] the list that named it last */
     uint16_t *index_of;   /* [n_experts] its index there */

@@ -268,6 +268,28 @@ Test(cache_fault, a_rewritten_file_is_not_called_damage)
     cache_close(cache);
 }
 
+/* Even when everything asked for is in memory, a change of the file is noticed before long, and stays noticed. */
+Test(cache_fault, a_changed_file_is_noticed_without_a_read)
+{
+    struct timespec was[2] = { { .tv_nsec = UTIME_OMIT } };
+    struct cache *cache = cache_with_sums();
+    struct err err = { 0 };
+    int rc = 0;
+
+    sim.fault = IO_SIM_NONE;
+    was[1].tv_sec = file.files[0].mtime_ns / 1000000000;
+    was[1].tv_nsec = file.files[0].mtime_ns % 1000000000;
+    cr_assert_eq(futimens(file.files[0].fd, (struct timespec[]){ { .tv_sec = 5 }, { .tv_sec = 5 } }), 0);
+    for (int i = 0; i < 2000 && rc == 0; i++)
+        rc = door_check_ask(cache, &file, 0, ids, 1, &err);
+    cr_assert_eq(rc, ERR_CHANGED);
+    cr_assert_not_null(strstr(err.text, "written to while in use"), "%s", err.text);
+    cr_assert_eq(door_check_ask(cache, &file, 1, ids, 1, &err), ERR_CHANGED);
+    cr_assert_eq(futimens(file.files[0].fd, was), 0);
+    cr_assert_eq(door_check_ask(cache, &file, 1, ids, 1, &err), 0, "%s", err_text(&err));
+    cache_close(cache);
+}
+
 Test(cache_fault, a_cut_file_is_said)
 {
     struct cache *cache = cache_with_sums();

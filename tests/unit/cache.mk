@@ -1,5 +1,5 @@
 if HAVE_CRITERION
-cache_tests = tests/unit/test_cache tests/unit/test_catalog tests/unit/test_io tests/unit/test_slots tests/unit/test_warmup
+cache_tests = tests/unit/test_cache tests/unit/test_catalog tests/unit/test_io tests/unit/test_slots tests/unit/test_warmup tests/unit/test_cache_budget
 check_PROGRAMS += $(cache_tests)
 TESTS += $(cache_tests)
 
@@ -25,4 +25,11 @@ tests_unit_test_slots_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
 tests_unit_test_warmup_SOURCES = tests/unit/test_warmup.c $(support_cache)
 tests_unit_test_warmup_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_warmup_LDADD = $(LIBS_PREFETCH) $(SYS_CACHE) $(CRITERION_LIBS)
+
+# Wrapped, so that the test sees what the cache takes.
+tests_unit_test_cache_budget_SOURCES = tests/unit/test_cache_budget.c $(support_cache)
+tests_unit_test_cache_budget_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_cache_budget_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=mem_map,--wrap=mem_alloc,--wrap=mem_calloc,--wrap=mem_zalloc
+tests_unit_test_cache_budget_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
 endif
