@@ -139,9 +139,10 @@ static void put_prefetch(const struct engine_snapshot *s, struct jbuf *out)
     jbuf_printf(out,
                 "\"prefetch\":{\"level\":%u,\"guessed\":%" PRIu64 ",\"right\":%" PRIu64 ",\"chosen\":%" PRIu64
                 ",\"reads\":%" PRIu64 ",\"hits\":%" PRIu64 ",\"late\":%" PRIu64 ",\"wasted\":%" PRIu64
-                ",\"bytes\":%" PRIu64 ",\"warming\":%s}",
+                ",\"bytes\":%" PRIu64 ",\"recall_over_misses\":%.4f,\"token_ms\":[%.3f,%.3f,%.3f],\"warming\":%s}",
                 l->level, l->guessed, l->right, l->chosen, c->hint_reads, c->hint_hits, c->hint_late, c->hint_wasted,
-                c->hint_bytes, s->warming ? "true" : "false");
+                c->hint_bytes, ratio(c->hint_hits + c->hint_late, c->hint_hits + c->misses), l->token_ns[0] / 1e6,
+                l->token_ns[1] / 1e6, l->token_ns[2] / 1e6, s->warming ? "true" : "false");
 }
 
 void api_write_stats(struct api *api, struct jbuf *out)
@@ -162,7 +163,7 @@ void api_write_stats(struct api *api, struct jbuf *out)
                 ",\"hit_rate\":%.4f,\"bytes_read_per_token\":%.0f,\"rss\":%" PRIu64 ",\"peak_rss\":%" PRIu64 ",",
                 s->tokens_read, s->tokens_written, s->steps, s->step_ns,
                 ratio(s->cache.hits, s->cache.hits + s->cache.misses),
-                ratio(s->cache.bytes_read, s->tokens_read + s->tokens_written), machine_rss(), machine_peak_rss());
+                ratio(s->cache.bytes_read + s->cache.hint_bytes, s->tokens_read + s->tokens_written), machine_rss(), machine_peak_rss());
     put_budget(api, out);
     jbuf_put(out, ",");
     put_cache(&s->cache, out);

@@ -9,14 +9,17 @@
 #define MIB ((uint64_t)1 << 20)
 
 static const uint32_t seqs_tried[] = { 4, 2, 1 };
-static const uint32_t batches_tried[] = { 512, 256, 128, 64, 32 };
+static const uint32_t batches_tried[] = { 512, 256, 128, 64, 32, 16 };
 #define CTX_FIRST 4096u
 #define CTX_LEAST 512u
+#define BATCH_LEAST 16u
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 uint64_t budget_reserve(uint64_t total)
 {
-    return u64_min(u64_max(total / 32, 3 * MIB), 64 * MIB);
+    uint64_t small = u64_max(u64_min(total / 8, 3 * MIB), MIB);
+
+    return u64_min(u64_max(total / 32, small), 64 * MIB);
 }
 
 uint64_t budget_of_free(uint64_t free_bytes)
@@ -162,7 +165,7 @@ int budget_divide(const struct budget_wish *wish, budget_measure measure, const 
         return 0;
     if (!n_ctx)
         n_ctx = wish->n_ctx_train && wish->n_ctx_train < CTX_LEAST ? wish->n_ctx_train : CTX_LEAST;
-    least = shape_of(wish, n_ctx, wish->n_seqs ? wish->n_seqs : 1, wish->batch ? wish->batch : 32);
+    least = shape_of(wish, n_ctx, wish->n_seqs ? wish->n_seqs : 1, wish->batch ? wish->batch : BATCH_LEAST);
     measure(ctx, &least, &needs);
     if (!fits(wish, &needs))
         return refuse(wish, fixed_bytes(wish, &needs) + needs.slots_min, &least, err);

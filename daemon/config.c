@@ -74,7 +74,7 @@ static const struct option_spec specs[] = {
     { "io-engine", OPTION_CHOICE, AT(io_engine), 0, 0, io_engines, "ENGINE", "auto, io_uring or pread" },
     { "queue-depth", OPTION_COUNT, AT(queue_depth), 1, 1024, NULL, "N", "reads in flight at once" },
     { "cache-policy", OPTION_CHOICE, AT(policy), 0, 0, policies, "POLICY",
-      "which expert gives way: lru (default), lfu, aged, lfru, next-use" },
+      "which expert gives way: next-use (default), lru, lfu, aged, lfru" },
     { "prefetch", OPTION_CHOICE, AT(prefetch), 0, 0, lookaheads, "MODE",
       "read ahead by guesses: auto (as far as it pays), on, off" },
     { "kv-type", OPTION_CHOICE, AT(kv_type), 0, 0, kv_types, "TYPE", "keys and values kept as f16 (default) or f32" },
@@ -321,9 +321,12 @@ int config_read_file(struct config *config, const char *path, struct err *err)
 
 static void config_init(struct config *config)
 {
-    *config = (struct config){
-        .queue = 32, .cpu_level = CPU_LEVELS - 1, .kv_type = KV_F16, .drain_s = 30, .log_level = LOG_LEVEL_INFO
-    };
+    *config = (struct config){ .queue = 32,
+                               .cpu_level = CPU_LEVELS - 1,
+                               .policy = POLICY_NEXT_USE,
+                               .kv_type = KV_F16,
+                               .drain_s = 30,
+                               .log_level = LOG_LEVEL_INFO };
 }
 
 /* The command line, one `--name value` or `--name=value` at a time; the flags take no value. */

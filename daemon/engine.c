@@ -109,7 +109,7 @@ static void share_figures(struct engine *e, const struct cache_stats *before, co
 
         f->hits += after->hits - before->hits;
         f->misses += after->misses - before->misses;
-        f->bytes_read += after->bytes_read - before->bytes_read;
+        f->bytes_read += after->bytes_read + after->hint_bytes - before->bytes_read - before->hint_bytes;
     }
 }
 

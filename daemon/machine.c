@@ -4,10 +4,13 @@
 #include "base/arith.h"
 
 #include <limits.h>
+#include <link.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* The number behind `key` in a file of "key number" lines, times `unit`; UINT64_MAX when there is none. */
 static uint64_t keyed_number(const char *path, const char *key, uint64_t unit)
@@ -123,6 +126,29 @@ void machine_memory(const char *root, struct machine_memory *ret_memory)
     while (fgets(line, sizeof(line), f))
         ret_memory->cgroup = u64_min(ret_memory->cgroup, cgroup_line(root, line));
     fclose(f);
+}
+
+/* Read-only segments hold nothing that is not in the file: what is needed again comes back from the page cache. */
+static int give_back_segments(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        uintptr_t from = info->dlpi_addr + segment->p_vaddr, to = from + segment->p_memsz;
+
+        if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W))
+            continue;
+        from &= ~(page - 1);
+        to = (to + page - 1) & ~(page - 1);
+        madvise((void *)from, to - from, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+void machine_give_back_code(void)
+{
+    dl_iterate_phdr(give_back_segments, NULL);
 }
 
 uint64_t machine_rss(void)
