@@ -23,7 +23,7 @@ libcompute_a_SOURCES = \
 	compute/quant_unpack.h
 
 # Kernels are loops that want to be vectors, whatever -O level the user asks for.
-KERNEL_CFLAGS = $(AM_CFLAGS) -ftree-vectorize -fvect-cost-model=dynamic
+KERNEL_CFLAGS = $(AM_CFLAGS) $(VECT_CFLAGS)
 libcompute_a_CFLAGS = $(KERNEL_CFLAGS)
 
 # SIMD levels, each a library with its own flags, linked behind libcompute.a, which calls them.
