@@ -94,7 +94,7 @@ static void check_slots(struct doctor *doctor, const struct expert_props *props)
         doctor_say(doctor, DOCTOR_GOOD, "experts", NULL, "all of them fit in memory");
     else if (props->slots_bytes < 2 * props->token_bytes)
         doctor_say(doctor, DOCTOR_NOTE, "experts", "give it more with --memory, if there is more to give",
-                   "room for %s, and a single token needs %s: hardly any will be found in memory",
+                   "room for %s, and a single token needs %s: few will be found in memory",
                    units_byte_count(a, props->slots_bytes), units_byte_count(b, props->token_bytes));
     else
         doctor_say(doctor, DOCTOR_GOOD, "experts", NULL, "room for %s, a token needs %s",

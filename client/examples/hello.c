@@ -9,6 +9,7 @@
 
 static int print_text(void *user, const char *text, size_t n_bytes)
 {
+    (void)user;
     return fwrite(text, 1, n_bytes, stdout) == n_bytes && fflush(stdout) == 0 ? 0 : -1;
 }
 

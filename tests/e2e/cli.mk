@@ -2,6 +2,7 @@
 cli_tests = \
 	tests/e2e/cli_chat.test \
 	tests/e2e/cli_peers.test \
+	tests/e2e/cli_real.test \
 	tests/e2e/cli_run.test \
 	tests/e2e/cli_status.test
 TESTS += $(cli_tests)

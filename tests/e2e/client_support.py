@@ -25,7 +25,7 @@ def expert(peer, *args, stdin="", env=None, **popen):
     command = [EXPERT, args[0], *(["--socket", getattr(peer, "path", peer)] if peer else []), *args[1:]]
     done = subprocess.run(command, input=stdin.encode() if isinstance(stdin, str) else stdin, capture_output=True,
                           timeout=PATIENCE_S, env=env or environment(), check=False, **popen)
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode()
 
 
 def start(peer, *args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen):
@@ -86,4 +86,4 @@ class Terminal:
 def interrupt(process, signum=signal.SIGINT):
     process.send_signal(signum)
     out, err = process.communicate(timeout=PATIENCE_S)
-    return process.returncode, out.decode(), err.decode()
+    return process.returncode, out.decode(errors="replace"), err.decode()
