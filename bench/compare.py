@@ -8,8 +8,11 @@
 llama.cpp is used through the Python package llama-cpp-python, which must be importable by --python (for development
 only). Both engines get the same token ids (drawn from the vocabulary with a fixed seed), the same number of
 threads and greedy sampling; runs alternate, so that a drifting machine is unfair to neither. Both settings of
-llama.cpp are measured: repacked weights (its default) and plain (--no-repack; the only one under a memory limit).
+llama.cpp are measured: repacked weights (its default) and plain (mapped; the only one that runs under a memory limit).
 Peak memory is VmHWM of each process.
+
+With --limit SIZE (as root) each engine runs in a control group of that size, expertd with the same --memory, and the page
+cache is dropped before every run.
 """
 import argparse
 import http.client
@@ -69,9 +72,38 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+def size(text):
+    return int(float(text.rstrip("KMGkmg")) * 1024 ** (" KMG".find(text[-1].upper()) if not text[-1].isdigit() else 0))
+
+
+def control_group(limit):
+    """Makes a group with that memory limit; returns what a child must call to join it."""
+    v1, v2 = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
+    base, knob = (v1, "memory.limit_in_bytes") if os.path.isdir(v1) else (v2, "memory.max")
+    path = os.path.join(base, "expertd-compare")
+    os.makedirs(path, exist_ok=True)
+    with open(os.path.join(path, knob), "w") as f:
+        f.write(str(limit))
+
+    def join():
+        with open(os.path.join(path, "cgroup.procs"), "w") as f:
+            f.write(str(os.getpid()))
+    return join
+
+
+def limited(args):
+    if not args.limit:
+        return None
+    os.sync()
+    with open("/proc/sys/vm/drop_caches", "w") as f:
+        f.write("3")
+    return control_group(size(args.limit))
+
+
 def peer_run(args, repack, jobs):
     out = subprocess.run([args.python, "-c", PEER, args.model, str(args.threads), str(int(repack)), json.dumps(jobs)],
-                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True).stdout
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True,
+                         preexec_fn=limited(args)).stdout
     return [json.loads(line) for line in out.splitlines()]
 
 
@@ -90,10 +122,11 @@ def own_run(args, jobs):
         context = max(len(job["prompt"]) + job["tokens"] for job in jobs) + 8
         command = [args.expertd, "--model", args.model, "--socket", sock, "--threads", str(args.threads), "--context",
                    str(context), "--parallel", "1", "--state-dir", directory]
-        if args.memory:
-            command += ["--memory", args.memory]
+        command += args.option
+        if args.memory or args.limit:
+            command += ["--memory", args.memory or args.limit]
         with open(os.path.join(directory, "log"), "w") as log:
-            daemon = subprocess.Popen(command, stderr=log)
+            daemon = subprocess.Popen(command, stderr=log, preexec_fn=limited(args))
         try:
             while health(sock) != 200:
                 if daemon.poll() is not None:
@@ -125,7 +158,9 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--expertd", default="build/expertd")
     parser.add_argument("--python", default=sys.executable, help="a Python that imports llama_cpp")
-    parser.add_argument("--memory")
+    parser.add_argument("--memory", help="expertd's budget (default: the limit, or what is free)")
+    parser.add_argument("--limit", help="memory of a control group for each engine")
+    parser.add_argument("--option", action="append", default=[], help="another option for expertd, as --option=--io=direct")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=32)
@@ -143,6 +178,8 @@ def main():
 
     engines = {"expertd": lambda: own_run(args, jobs), "llama.cpp repacked": lambda: peer_run(args, True, jobs),
                "llama.cpp plain": lambda: peer_run(args, False, jobs)}
+    if args.limit:
+        del engines["llama.cpp repacked"] # an allocation of the whole model
     results = {name: [] for name in engines}
     for round_no in range(args.rounds):
         for name, run in engines.items():
@@ -157,6 +194,9 @@ def main():
         best = max(v for name, v in medians.items() if name != "expertd")
         print(f"| {job['what']} | " + " | ".join(f"{medians[name]:.2f}" for name in engines) + f" | {medians['expertd'] / best:.2f} |")
     peaks = {name: statistics.median(max(r["peak_bytes"] for r in run) for run in results[name]) for name in engines}
+    for what, figure in (("expert hits", "hit_rate"), ("MB read per token", "bytes_read_per_token")):
+        values = [statistics.median(run[i][figure] or 0 for run in results["expertd"]) for i in range(len(jobs))]
+        print(f"| expertd: {what} | " + ", ".join(f"{v:.2f}" if v <= 1 else f"{v / 1e6:.0f}" for v in values) + " |")
     print("| peak memory, MB | " + " | ".join(f"{peaks[name] / 1e6:.0f}" for name in engines) + " | |")
     if args.json:
         json.dump({"args": vars(args), "results": results}, open(args.json, "w"), indent=1)
