@@ -39,8 +39,8 @@ static int mismatch(const struct cache *c, uint32_t slot, struct err *err)
     return err_set(
         err, ERR_CHECKSUM,
         "expert %u of layer %u: checksum differs from the recorded one (file '%s', gate weights at offset %" PRIu64
-        "): the file or the drive is damaged; check with 'expert verify', or delete the catalog if the file was "
-        "replaced on purpose",
+        "): the file or the drive is damaged; compare the file with its source (sha256sum), or delete catalog.mdb "
+        "in the state directory if it was replaced on purpose",
         expert, layer->layer, c->layout->files[gate->file].path, gate->offset + expert * gate->part_bytes);
 }
 
@@ -52,7 +52,7 @@ static void slot_reread(struct cache *c, uint32_t slot)
     for (uint32_t i = 0; i < extent.n_ranges; i++)
         files_forget(&c->files, extent.range[i].file, extent.range[i].offset, extent.range[i].bytes);
     c->slot_reread[slot] = true;
-    cache_count(&c->counters.reread, 1);
+    c->n_rereads++;
     reader_add(c->reader, slot, &extent, c->slots.slot[slot].data,
                c->slots.slot[slot].hinted ? READER_HINT : READER_DEMAND);
 }

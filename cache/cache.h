@@ -57,7 +57,7 @@ struct cache_stats {
     uint64_t read_ns;      /* summed over experts: asked for until arrived */
     uint64_t wait_ns;      /* the engine stood still */
     uint64_t evictions;
-    uint64_t reread; /* records read again after a mismatch or a fault */
+    uint64_t reread; /* experts read again after a mismatch, pieces after an error */
     uint64_t slots, slots_used;
     uint64_t slot_bytes; /* memory held by slots */
     uint64_t huge_bytes; /* of which in huge pages */
@@ -65,9 +65,10 @@ struct cache_stats {
 
 struct cache;
 
-/* The least slot_budget that can work: the largest layer's top-k (n_used) experts. */
+/* The least slot_budget that can work: a layer's top-k (n_used) experts of each size class, whatever the alignment. */
 uint64_t cache_min_bytes(const struct expert_layout *layout);
-/* Bytes taken besides slots (tables, ring, bounce buffers, catalog map). */
+/* Bytes taken besides slots (tables, ring or threads, what a flush of the catalog touches); slot_budget 0: not known
+ * yet. */
 uint64_t cache_overhead_bytes(const struct expert_layout *layout, const struct cache_options *options);
 
 int cache_open(const struct expert_layout *layout, const struct cache_options *options, struct cache **ret_cache,
@@ -94,8 +95,9 @@ uint32_t cache_free_slots(const struct cache *cache, uint32_t layer_index, uint3
 /* Whether reads for hints wait or are in flight. */
 bool cache_hinting(const struct cache *cache);
 
-/* Read every expert and fill or check the catalog (`expert verify`). on_progress may be NULL, true cancels. Reports
- * the first mismatch in err; ret_bad counts all. */
+/* Read every expert and fill or check the catalog. on_progress may be NULL, true cancels (ERR_CANCELED). Returns 0 when
+ * all are good; otherwise the first bad one's error, with ret_bad, which is set whenever every expert was looked at.
+ * Takes slots and threads of its own for the time (cache_min_bytes, twice). */
 int cache_verify(const struct expert_layout *layout, const char *catalog_dir,
                  bool (*on_progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, uint64_t *ret_bad,
                  struct err *err);

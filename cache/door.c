@@ -18,6 +18,7 @@ void cache_counters_update(struct cache *c)
     atomic_store_explicit(&c->counters.bytes_read, counts.bytes[READER_DEMAND], memory_order_relaxed);
     atomic_store_explicit(&c->counters.hint_bytes, counts.bytes[READER_HINT], memory_order_relaxed);
     atomic_store_explicit(&c->counters.hint_wasted, c->slots.n_guesses_lost, memory_order_relaxed);
+    atomic_store_explicit(&c->counters.reread, c->n_rereads + counts.retries, memory_order_relaxed);
     atomic_store_explicit(&c->counters.evictions, c->slots.n_evictions, memory_order_relaxed);
     atomic_store_explicit(&c->counters.slots_used, c->slots.n_used, memory_order_relaxed);
 }

@@ -46,6 +46,7 @@ struct cache {
     uint64_t *named;      /* [n_experts] the list that named it last */
     uint16_t *index_of;   /* [n_experts] its index there */
     uint16_t *slot_index; /* [n_slots] index in the open request of a wanted slot */
+    uint64_t n_rereads;   /* experts read again after a mismatch */
     bool *slot_reread;    /* [n_slots] being read for the second time after a mismatch */
     struct cache_counters counters;
     char description[720];
