@@ -7,6 +7,7 @@
 #include "daemon/api.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -101,8 +102,9 @@ static void finish_with_error(struct answer *a, int code, const char *text)
     struct api_error error;
 
     api_error_from(&error, code, text);
-    if (a->state == ANSWER_PREPARING && code == -EINVAL && strstr(text, "role"))
-        strcpy(error.param, "messages");
+    if (a->state == ANSWER_PREPARING && code == -EINVAL)
+        snprintf(error.param, sizeof(error.param), a->kind == API_CHAT ? "messages" : "prompt");
+    log_debug("request %llu: %s", (unsigned long long)a->id, text);
     a->state = ANSWER_FINISHED;
     reply_error(a, &error);
     maybe_free(a);
@@ -112,6 +114,8 @@ static void finish(struct answer *a, const struct engine_event *done)
 {
     const char *reason = done->finish == FINISH_STOP ? "stop" : "length";
 
+    log_debug("request %llu: %u tokens read, %u written, %s", (unsigned long long)a->id, done->figures.n_prompt,
+              done->figures.n_written, reason);
     a->state = ANSWER_FINISHED;
     if (!a->req) {
         maybe_free(a);
@@ -132,7 +136,7 @@ static void finish(struct answer *a, const struct engine_event *done)
     if (a->out.failed) {
         finish_with_error(
             a, -ENOMEM,
-            "the answer is larger than this server may hold: stream it, or ask for fewer log-probabilities");
+            "the answer is larger than this server may hold now: stream it, or ask for fewer log-probabilities");
         return;
     }
     api_reply(a->req, 200, &a->out);
@@ -280,7 +284,8 @@ void answer_start(struct api *api, struct http_request *req, enum api_kind kind,
     a->job->asker = a;
     if (!http_peer(req, &a->job->pid, &a->job->uid))
         a->job->pid = 0;
-    a->text.max = a->out.max = a->logprobs.items.max = a->logprobs.tops.max = api->max_answer_bytes;
+    a->text.pool = a->out.pool = a->logprobs.items.pool = a->logprobs.values.pool = a->logprobs.tops.pool =
+        a->logprobs.offsets.pool = &api->answer_bytes;
     a->next = api->answers;
     if (a->next)
         a->next->prev = a;

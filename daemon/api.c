@@ -76,10 +76,32 @@ static void get_models(struct api *api, struct http_request *req)
     get_json(api, req, api_write_models);
 }
 
+static int hex_value(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+/* Whether the end of a path, with its %-escapes, spells a name. */
+static bool path_spells(const char *path, const char *name)
+{
+    for (; *path && *name; path++, name++) {
+        int high = *path == '%' ? hex_value(path[1]) : -1, low = high >= 0 ? hex_value(path[2]) : -1;
+        char c = low >= 0 ? (char)(high << 4 | low) : *path;
+
+        if (c != *name)
+            return false;
+        path += low >= 0 ? 2 : 0;
+    }
+    return !*path && !*name;
+}
+
 static bool is_model_name(const struct api *api, const char *name)
 {
-    return strcmp(name, "default") == 0 || strcmp(name, api->service->name) == 0 ||
-           strcmp(name, model_name(api->service->model)) == 0;
+    return path_spells(name, "default") || path_spells(name, api->service->name) ||
+           path_spells(name, model_name(api->service->model));
 }
 
 static void get_model(struct api *api, struct http_request *req)

@@ -29,7 +29,7 @@ struct api {
     struct http_server *http;
     struct answer *answers;            /* list */
     uint32_t n_inflight, max_inflight; /* submitted and not done */
-    size_t max_answer_bytes;
+    struct jbuf_pool answer_bytes;     /* what answers hold together */
     uint64_t last_id, n_requests;
     uv_timer_t pinger;
     struct engine_snapshot snapshot; /* the last one fetched; large, so not on the stack */

@@ -337,6 +337,12 @@ struct args {
     const char *value;
 };
 
+static bool is_flag(const char *name)
+{
+    return strcmp(name, "help") == 0 || strcmp(name, "version") == 0 || strcmp(name, "check-config") == 0 ||
+           strcmp(name, "verify") == 0;
+}
+
 static int args_next(struct args *a, struct err *err)
 {
     const char *arg, *eq;
@@ -353,7 +359,7 @@ static int args_next(struct args *a, struct err *err)
     eq = strchr(arg, '=');
     snprintf(a->name, sizeof(a->name), "%.*s", eq ? (int)(eq - arg - 2) : (int)strlen(arg + 2), arg + 2);
     a->value = eq ? eq + 1 : NULL;
-    if (strcmp(a->name, "help") == 0 || strcmp(a->name, "version") == 0 || strcmp(a->name, "check-config") == 0)
+    if (is_flag(a->name))
         return a->value ? err_set(err, -EINVAL, "command line: '--%s' takes no value", a->name) : 1;
     if (!a->value && strcmp(a->name, "config") != 0 && !spec_find(a->name))
         return err_set(err, -EINVAL, "command line: there is no option '--%s' (expertd --help lists them)", a->name);
@@ -377,6 +383,8 @@ static int load_flags(int argc, char *const *argv, struct config *config, struct
             config->show_version = true;
         else if (strcmp(a.name, "check-config") == 0)
             config->check_config = true;
+        else if (strcmp(a.name, "verify") == 0)
+            config->verify = true;
         else if (strcmp(a.name, "config") == 0)
             r = set_text(&config->path, "config", a.value, "command line", err);
         if (r < 0)
@@ -508,10 +516,11 @@ void config_print_help(FILE *out)
         fprintf(out, "  %-26s %s\n", left, specs[i].help);
     }
     fprintf(out,
-            "  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n\n"
+            "  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n\n"
             "A configuration file has lines `name = value` with the same names; the command line wins.\n"
             "Manual: expertd(8), expertd.conf(5)\n",
             "--config FILE", "read options from FILE (default: " DEFAULT_CONFIG_PATH ")", "--check-config",
-            "check options, model and budget, print the division, and exit", "-V, --version", "print the version",
+            "check options, model and budget, print the division, and exit", "--verify",
+            "read every expert against what is recorded of it, and exit", "-V, --version", "print the version",
             "-h, --help", "print this");
 }

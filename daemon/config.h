@@ -54,7 +54,7 @@ struct config {
 
     char *path;   /* of the configuration file that was read, or NULL */
     bool journal; /* standard error is the journal; set by main */
-    bool check_config, show_help, show_version;
+    bool check_config, verify, show_help, show_version;
 };
 
 /* Read the command line, the file it names (or the default one when that exists), and the defaults from the

@@ -11,7 +11,9 @@
 void jbuf_fini(struct jbuf *b)
 {
     mem_free(b->p);
-    *b = (struct jbuf){ .max = b->max };
+    if (b->pool)
+        b->pool->used -= b->cap;
+    *b = (struct jbuf){ .max = b->max, .pool = b->pool };
 }
 
 void jbuf_clear(struct jbuf *b)
@@ -33,11 +35,13 @@ static bool reserve(struct jbuf *b, size_t n)
         return true;
     while (cap < b->n + n)
         cap *= 2;
-    grown = mem_realloc(b->p, cap);
+    grown = b->pool && b->pool->used + (cap - b->cap) > b->pool->max ? NULL : mem_realloc(b->p, cap);
     if (!grown) {
         b->failed = true;
         return false;
     }
+    if (b->pool)
+        b->pool->used += cap - b->cap;
     b->p = grown;
     b->cap = cap;
     return true;

@@ -2,7 +2,8 @@
  *
  * jbuf.h: text, mostly JSON, written piece by piece into a buffer that grows up to a limit.
  *
- * Running out of memory or over the limit is remembered (`failed`), so that a writer checks once, at the end.
+ * Running out of memory or over a limit is remembered (`failed`), so that a writer checks once, at the end. Buffers may
+ * share a pool, which bounds what they hold together.
  */
 #ifndef EXPERTD_DAEMON_JBUF_H
 #define EXPERTD_DAEMON_JBUF_H
@@ -11,10 +12,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct jbuf_pool {
+    size_t used, max;
+};
+
 struct jbuf {
     char *p;
     size_t n, cap;
-    size_t max; /* 0: no limit */
+    size_t max;             /* 0: no limit */
+    struct jbuf_pool *pool; /* NULL: none; borrowed */
     bool failed;
 };
 

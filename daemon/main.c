@@ -39,8 +39,11 @@ static int serve(const struct config *config, struct err *err)
 {
     struct listeners listeners = { 0 };
     struct service service;
-    int r = config->check_config ? 0 : listeners_open(config, &listeners, err);
+    int r;
 
+    if (config->verify)
+        return service_verify(config, err);
+    r = config->check_config ? 0 : listeners_open(config, &listeners, err);
     if (r < 0)
         return r;
     r = service_open(config, &service, err);

@@ -128,7 +128,11 @@ static void drain(struct server *s)
         if (!s->listeners->v[i].passed)
             listener_close(&s->listeners->v[i]);
     log_info("stopping: %u answers running", s->api.n_inflight);
-    if (http_active(s->http) == 0 || !s->api.ready)
+    if (!s->api.ready) { /* reading the weights cannot be interrupted, and there is nothing to lose */
+        notify_fini();
+        _exit(0);
+    }
+    if (http_active(s->http) == 0)
         end_in(s, 0);
     else
         uv_timer_start(&s->drain, on_drain_over, (uint64_t)s->config->drain_s * 1000, 0);
@@ -208,7 +212,8 @@ static int start_http(struct server *s, struct err *err)
 {
     uint64_t reserve = budget_reserve(s->service->budget.total);
     struct http_limits limits = { .connections = (uint32_t)u64_min(u64_max(reserve >> 16, 16), 256),
-                                  .body_bytes = reserve / 16,
+                                  /* read as JSON, a body of short numbers takes twenty times its length */
+                                  .body_bytes = reserve / 32,
                                   .bodies_bytes = reserve / 8,
                                   .stream_high = u64_min(u64_max(reserve / 64, 32 << 10), 256 << 10),
                                   .receive_ms = s->config->receive_s * 1000,
@@ -217,7 +222,7 @@ static int start_http(struct server *s, struct err *err)
     struct http_handler handler = { api_on_request, api_on_closed, api_on_drained, on_http_idle, &s->api };
     int r;
 
-    s->api.max_answer_bytes = reserve / 4;
+    s->api.answer_bytes.max = reserve / 2;
     r = http_open(&s->loop, &limits, &handler, &s->http, err);
     for (uint32_t i = 0; r == 0 && i < s->listeners->n; i++)
         r = http_listen(s->http, &s->listeners->v[i], err);

@@ -121,13 +121,14 @@ static void say_budget(const struct service *service, const struct budget *b)
     const struct budget_needs *n = &b->needs;
     uint64_t experts = model_expert_bytes(service->model);
     double share = experts ? 100.0 * (double)b->slots / (double)experts : 100;
-    char v[7][24];
+    char v[8][24];
 
-    log_info("memory: %s in all: %s dense weights, %s keys and values, %s activations and scratch, %s expert slots, %s "
-             "tables, %s everything else",
-             size_format(b->total, v[0]), size_format(n->dense, v[1]), size_format(n->kv, v[2]),
-             size_format(n->activations + n->device, v[3]), size_format(b->slots, v[4]),
-             size_format(n->cache_overhead, v[5]), size_format(b->other, v[6]));
+    log_info(
+        "memory: %s of a budget of %s: %s dense weights, %s keys and values, %s activations and scratch, %s expert "
+        "slots, %s tables, %s everything else",
+        size_format(budget_sum(b), v[7]), size_format(b->total, v[0]), size_format(n->dense, v[1]),
+        size_format(n->kv, v[2]), size_format(n->activations + n->device, v[3]), size_format(b->slots, v[4]),
+        size_format(n->cache_overhead, v[5]), size_format(b->other, v[6]));
     log_info("memory: slots for %.0f%% of the experts (%s); one token uses %s of them%s", share > 100 ? 100 : share,
              size_format(experts, v[0]), size_format(model_token_bytes(service->model), v[1]),
              b->slots < model_token_bytes(service->model)
@@ -280,6 +281,37 @@ int service_open(const struct config *config, struct service *ret_service, struc
         log_debug("gpu: this build has no GPU module");
     *ret_service = service;
     return 0;
+}
+
+static bool on_verify_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    unsigned *tenths = ctx;
+    unsigned now = (unsigned)(total ? 10.0 * (double)done / (double)total : 10);
+
+    if (now > *tenths)
+        log_info("verify: %u%% read", now * 10);
+    *tenths = now;
+    return false;
+}
+
+int service_verify(const struct config *config, struct err *err)
+{
+    struct service service = { .config = config };
+    uint64_t n_bad = 0;
+    unsigned tenths = 0;
+    int r = open_model(&service, err);
+
+    if (r == 0)
+        r = open_state_dir(&service, err);
+    if (r == 0)
+        r = cache_verify(model_layout(service.model), service.catalog ? config->state_dir : NULL, on_verify_progress,
+                         &tenths, &n_bad, err);
+    if (r == 0)
+        log_info("verify: every expert reads as it is recorded");
+    else if (n_bad)
+        err_wrap(err, "verify: %llu experts are bad, the first", (unsigned long long)n_bad);
+    service_close(&service);
+    return r;
 }
 
 void service_close(struct service *service)

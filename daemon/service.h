@@ -36,6 +36,10 @@ struct service {
 int service_open(const struct config *config, struct service *ret_service, struct err *err);
 void service_close(struct service *service);
 
+/* Read every expert of the model and hold it against the checksums kept in the state directory (or record them there,
+ * the first time), with a log line now and then. */
+int service_verify(const struct config *config, struct err *err);
+
 /* How the engine is to open its parts, so that they take what the budget measured. */
 void service_device_options(const struct service *service, struct cpu_device_options *ret_options);
 void service_forward_options(const struct config *config, const struct budget_shape *shape,

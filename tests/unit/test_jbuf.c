@@ -96,6 +96,25 @@ Test(jbuf, a_limit_and_lack_of_memory_are_remembered)
     jbuf_fini(&c);
 }
 
+Test(jbuf, a_pool_bounds_what_buffers_hold_together)
+{
+    struct jbuf_pool pool = { .max = 1000 };
+    struct jbuf a = { .pool = &pool }, b = { .pool = &pool };
+    char text[400];
+
+    memset(text, 'x', sizeof(text));
+    jbuf_raw(&a, text, sizeof(text));
+    cr_assert_not(a.failed);
+    cr_assert_eq(pool.used, a.cap);
+    jbuf_raw(&b, text, sizeof(text));
+    jbuf_raw(&b, text, sizeof(text));
+    cr_assert(b.failed);
+    cr_assert_leq(pool.used, pool.max);
+    jbuf_fini(&a);
+    jbuf_fini(&b);
+    cr_assert_eq(pool.used, 0);
+}
+
 Test(api_error, has_the_shape_that_clients_know)
 {
     struct api_error e = { 0 };
