@@ -163,7 +163,8 @@ void api_write_stats(struct api *api, struct jbuf *out)
                 ",\"hit_rate\":%.4f,\"bytes_read_per_token\":%.0f,\"rss\":%" PRIu64 ",\"peak_rss\":%" PRIu64 ",",
                 s->tokens_read, s->tokens_written, s->steps, s->step_ns,
                 ratio(s->cache.hits, s->cache.hits + s->cache.misses),
-                ratio(s->cache.bytes_read + s->cache.hint_bytes, s->tokens_read + s->tokens_written), machine_rss(), machine_peak_rss());
+                ratio(s->cache.bytes_read + s->cache.hint_bytes, s->tokens_read + s->tokens_written), machine_rss(),
+                machine_peak_rss());
     put_budget(api, out);
     jbuf_put(out, ",");
     put_cache(&s->cache, out);

@@ -326,6 +326,8 @@ static void config_init(struct config *config)
                                .policy = POLICY_NEXT_USE,
                                .kv_type = KV_F16,
                                .drain_s = 30,
+                               .receive_s = 30,
+                               .stall_s = 60,
                                .log_level = LOG_LEVEL_INFO };
 }
 

@@ -15,11 +15,11 @@ struct machine_memory {
 /* `root` is put in front of /proc and /sys; "" but in tests. Unknown values are UINT64_MAX. */
 void machine_memory(const char *root, struct machine_memory *ret_memory);
 
-/* Resident memory of this process now, and at its peak. 0 when unknown. */
 /* Drop the pages of the program and its libraries that were touched only to load them; what runs comes back by itself.
  * Worth two or three MiB of a small budget. */
 void machine_give_back_code(void);
 
+/* Resident memory of this process now, and at its peak. 0 when unknown. */
 uint64_t machine_rss(void);
 uint64_t machine_peak_rss(void);
 

@@ -139,8 +139,8 @@ static void say_budget(const struct service *service, const struct budget *b)
              service->config->context || b->shape.n_ctx >= hp->n_ctx_train ? "" : " (--context N for longer ones)");
 }
 
-/* What the process takes beside the model: what is there now, less the code that was touched only to load it. About half
- * of what is dropped comes back when it runs. */
+/* What the process takes beside the model: what is there now, less the code that was touched only to load it. About
+ * half of what is dropped comes back when it runs. */
 static uint64_t resident_in_service(void)
 {
     uint64_t loaded = machine_rss(), kept;

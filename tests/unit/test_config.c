@@ -74,6 +74,11 @@ Test(config, command_line)
     cr_assert_eq(config.io, IO_DIRECT);
     cr_assert_eq(config.parallel, 2);
     cr_assert_eq(config.log_level, LOG_LEVEL_INFO);
+    cr_assert_eq(config.drain_s, 30);
+    cr_assert_eq(config.receive_s, 30);
+    cr_assert_eq(config.stall_s, 60);
+    cr_assert_eq(config.queue, 32);
+    cr_assert_eq(config.prefetch, LOOKAHEAD_AUTO);
     cr_assert_eq(config.cpu_level, CPU_LEVELS - 1);
     config_fini(&config);
 }
