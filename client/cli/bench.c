@@ -86,8 +86,8 @@ static int measure(struct session *session, struct bench *bench, const char *pro
     int r;
 
     if (numbered == NULL) {
-        fprintf(stderr, "expert: out of memory\n");
-        exit(EXIT_SERVER);
+        *error = (struct expert_error){ .code = EXPERT_ERR_MEMORY, .text = "out of memory" };
+        return error->code;
     }
     snprintf(numbered, n_bytes, "(%lld) %s", (long long)number, prompt);
     session_request_init(session, &request);

@@ -19,7 +19,8 @@ int command_verify(struct session *session)
     interrupt_attach(session->client);
     r = expert_call_json(session->client, "/admin/verify", "{}", &text, &error);
     if (r == EXPERT_ERR_NOT_FOUND) {
-        fprintf(stderr, "expert verify: this daemon cannot verify a model while it serves it\n");
+        fprintf(stderr, "expert verify: this daemon cannot verify a model while it serves it: use 'expertd --verify "
+                        "--model FILE'\n");
         return EXIT_SERVER;
     }
     if (r < 0)
