@@ -119,7 +119,7 @@ static void bench_attention(const struct bench *b, struct device *device, uint32
     size_t bytes = (size_t)KEYS * n_kv_heads * DIM * sizeof(uint16_t);
     struct attention a = {
         .q = b->x,
-        .kv = { b->weights, b->weights + bytes },
+        .kv = { b->weights, b->weights + bytes, KEYS },
         .kv_type = KV_F16,
         .n_tokens = n_tokens,
         .pos0 = KEYS - n_tokens,

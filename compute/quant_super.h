@@ -9,6 +9,7 @@
 #define EXPERTD_COMPUTE_QUANT_SUPER_H
 
 #include "compute/half.h"
+#include "compute/quant_iq.h"
 #include "compute/quant_unpack.h"
 
 #include <string.h>
@@ -127,6 +128,27 @@ static inline void super_unpack_block(enum quant_type type, const uint8_t *p, st
         break;
     case QUANT_Q6_K:
         unpack_q6_k(p, s);
+        break;
+    case QUANT_IQ2_XXS:
+        unpack_iq2_xxs(p, s);
+        break;
+    case QUANT_IQ2_XS:
+        unpack_iq2_xs(p, s);
+        break;
+    case QUANT_IQ2_S:
+        unpack_iq2_s(p, s);
+        break;
+    case QUANT_IQ3_XXS:
+        unpack_iq3_xxs(p, s);
+        break;
+    case QUANT_IQ3_S:
+        unpack_iq3_s(p, s);
+        break;
+    case QUANT_IQ1_S:
+        unpack_iq1_s(p, s);
+        break;
+    case QUANT_IQ1_M:
+        unpack_iq1_m(p, s);
         break;
     default: /* QUANT_IQ4_XS */
         unpack_iq4_xs(p, s);

@@ -433,6 +433,9 @@ void avx512_super_fill(struct cpu_kernels *k)
     k->dots[QUANT_Q2_K] = k->dots[QUANT_Q4_K] = k->dots[QUANT_Q5_K] = dots_mins;
     k->dots[QUANT_Q3_K] = k->dots[QUANT_Q6_K] = dots_offset;
     k->dots[QUANT_IQ4_XS] = dots_signed;
+    k->dots[QUANT_IQ2_XXS] = k->dots[QUANT_IQ2_XS] = k->dots[QUANT_IQ2_S] = dots_signed;
+    k->dots[QUANT_IQ3_XXS] = k->dots[QUANT_IQ3_S] = dots_signed;
+    k->dots[QUANT_IQ1_S] = k->dots[QUANT_IQ1_M] = dots_signed;
     k->rows[QUANT_Q2_K] = rows_q2_k;
     k->rows[QUANT_Q3_K] = rows_q3_k;
     k->rows[QUANT_Q4_K] = rows_q4_k;

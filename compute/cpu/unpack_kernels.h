@@ -39,6 +39,13 @@ UNPACK_SUPER(unpack_row_q4_k, QUANT_Q4_K)
 UNPACK_SUPER(unpack_row_q5_k, QUANT_Q5_K)
 UNPACK_SUPER(unpack_row_q6_k, QUANT_Q6_K)
 UNPACK_SUPER(unpack_row_iq4_xs, QUANT_IQ4_XS)
+UNPACK_SUPER(unpack_row_iq2_xxs, QUANT_IQ2_XXS)
+UNPACK_SUPER(unpack_row_iq2_xs, QUANT_IQ2_XS)
+UNPACK_SUPER(unpack_row_iq2_s, QUANT_IQ2_S)
+UNPACK_SUPER(unpack_row_iq3_xxs, QUANT_IQ3_XXS)
+UNPACK_SUPER(unpack_row_iq3_s, QUANT_IQ3_S)
+UNPACK_SUPER(unpack_row_iq1_s, QUANT_IQ1_S)
+UNPACK_SUPER(unpack_row_iq1_m, QUANT_IQ1_M)
 
 static inline void unpack_kernels_fill(struct cpu_kernels *k)
 {
@@ -55,6 +62,13 @@ static inline void unpack_kernels_fill(struct cpu_kernels *k)
     k->unpack[QUANT_Q5_K] = unpack_row_q5_k;
     k->unpack[QUANT_Q6_K] = unpack_row_q6_k;
     k->unpack[QUANT_IQ4_XS] = unpack_row_iq4_xs;
+    k->unpack[QUANT_IQ2_XXS] = unpack_row_iq2_xxs;
+    k->unpack[QUANT_IQ2_XS] = unpack_row_iq2_xs;
+    k->unpack[QUANT_IQ2_S] = unpack_row_iq2_s;
+    k->unpack[QUANT_IQ3_XXS] = unpack_row_iq3_xxs;
+    k->unpack[QUANT_IQ3_S] = unpack_row_iq3_s;
+    k->unpack[QUANT_IQ1_S] = unpack_row_iq1_s;
+    k->unpack[QUANT_IQ1_M] = unpack_row_iq1_m;
 }
 
 #endif

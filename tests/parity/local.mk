@@ -1,4 +1,4 @@
-EXTRA_DIST += tests/parity/quant_vectors.bin tools/quant_vectors.py
+EXTRA_DIST += tests/parity/quant_vectors.bin tools/quant_grids.py tools/quant_vectors.py
 
 if HAVE_CRITERION
 parity_tests = \
