@@ -14,6 +14,8 @@
 #include "compute/half.h"
 #include "compute/quant_unpack.h"
 
+#include <string.h>
+
 extern const uint16_t quant_grid_iq2_xxs[256], quant_grid_iq2_xs[512], quant_grid_iq2_s[1024];
 extern const uint16_t quant_grid_iq3_xxs[256], quant_grid_iq3_s[512], quant_grid_iq1[2048];
 
@@ -28,24 +30,69 @@ static inline unsigned iq_signs(unsigned seven)
     return seven | (unsigned)__builtin_parity(seven) << 7;
 }
 
+/* Points are unfolded as bytes of one word, little-endian; no step carries from one byte into the next. */
+#define IQ_BYTES(x) ((uint64_t)0x0101010101010101 * (x))
+
+/* 0xff in each byte whose bit of `signs` is set. */
+static inline uint64_t iq_sign_bytes(unsigned signs)
+{
+    uint64_t set = (IQ_BYTES(signs & 255) & 0x8040201008040201) + IQ_BYTES(0x7f);
+
+    return (set >> 7 & IQ_BYTES(1)) * 255;
+}
+
+/* Magnitudes, none of them 0, with signs. */
+static inline void iq_store(uint64_t magnitudes, unsigned signs, size_t n, int8_t *q)
+{
+    uint64_t minus = iq_sign_bytes(signs), w = (magnitudes ^ minus) + (minus & IQ_BYTES(1));
+
+    memcpy(q, &w, n);
+}
+
+/* Eight pairs of bits to bytes. */
+static inline uint64_t iq_spread_pairs(uint64_t point)
+{
+    point = (point | point << 24) & 0x000000ff000000ff;
+    point = (point | point << 12) & 0x000f000f000f000f;
+    return (point | point << 6) & IQ_BYTES(3);
+}
+
+/* Four triples of bits to bytes. */
+static inline uint64_t iq_spread_triples(uint64_t point)
+{
+    point = (point | point << 10) & 0x003f003f;
+    return (point | point << 5) & 0x07070707;
+}
+
+/* Magnitudes 8, 25, 43. */
 static inline void iq2_point(unsigned point, unsigned signs, int8_t *q)
 {
-    static const int8_t magnitudes[4] = { 0x08, 0x19, 0x2b, 0 };
+    uint64_t i = iq_spread_pairs(point);
 
-    for (int k = 0; k < 8; k++)
-        q[k] = (int8_t)((signs >> k & 1) != 0 ? -magnitudes[point >> (2 * k) & 3] : magnitudes[point >> (2 * k) & 3]);
+    iq_store(i * 17 + (i >> 1 & IQ_BYTES(1)) + IQ_BYTES(8), signs, 8, q);
 }
 
-static inline void iq3_point(const int8_t *magnitudes, unsigned point, unsigned signs, int8_t *q)
+/* Magnitudes 4, 12, 20, 28, 36, 44, 52, 62. */
+static inline void iq3_xxs_point(unsigned point, unsigned signs, int8_t *q)
 {
-    for (int k = 0; k < 4; k++)
-        q[k] = (int8_t)((signs >> k & 1) != 0 ? -magnitudes[point >> (3 * k) & 7] : magnitudes[point >> (3 * k) & 7]);
+    uint64_t i = iq_spread_triples(point), last = i & i >> 1 & i >> 2 & 0x01010101;
+
+    iq_store(i * 8 + last * 2 + 0x04040404, signs, 4, q);
 }
 
+/* Magnitudes 1, 3 .. 15. */
+static inline void iq3_s_point(unsigned point, unsigned signs, int8_t *q)
+{
+    iq_store(iq_spread_triples(point) * 2 + 0x01010101, signs, 4, q);
+}
+
+/* -8, 0, 8, and one more or less. */
 static inline void iq1_point(unsigned point, int shift, int8_t *q)
 {
-    for (int k = 0; k < 8; k++)
-        q[k] = (int8_t)(8 * ((int)(point >> (2 * k) & 3) - 1) + shift);
+    uint64_t base = IQ_BYTES((uint8_t)(shift - 8));
+    uint64_t w = (iq_spread_pairs(point) * 8 + (base & IQ_BYTES(0x7f))) ^ (base & IQ_BYTES(0x80));
+
+    memcpy(q, &w, sizeof(w));
 }
 
 static inline void scale_of_32(struct quant_super *s, int j, unsigned scale)
@@ -96,8 +143,6 @@ static inline void unpack_iq2_s(const uint8_t *p, struct quant_super *s)
 /* 64 indices, then for each 32 weights four times seven signs and a scale. */
 static inline void unpack_iq3_xxs(const uint8_t *p, struct quant_super *s)
 {
-    static const int8_t magnitudes[8] = { 0x04, 0x0c, 0x14, 0x1c, 0x24, 0x2c, 0x34, 0x3e };
-
     s->d = half_to_float(half_load(p)) * 0.25f;
     for (int j = 0; j < 8; j++) {
         uint32_t rest = iq_load_u32(p + 66 + 4 * j);
@@ -106,7 +151,7 @@ static inline void unpack_iq3_xxs(const uint8_t *p, struct quant_super *s)
         for (int i = 0; i < 8; i++) {
             unsigned signs = iq_signs(rest >> (7 * (i / 2)) & 127) >> (i % 2 * 4);
 
-            iq3_point(magnitudes, quant_grid_iq3_xxs[p[2 + 8 * j + i]], signs, s->q + 32 * j + 4 * i);
+            iq3_xxs_point(quant_grid_iq3_xxs[p[2 + 8 * j + i]], signs, s->q + 32 * j + 4 * i);
         }
     }
 }
@@ -114,15 +159,13 @@ static inline void unpack_iq3_xxs(const uint8_t *p, struct quant_super *s)
 /* 64 low bytes of indices, 8 of ninth bits, 32 of signs, 8 scales. */
 static inline void unpack_iq3_s(const uint8_t *p, struct quant_super *s)
 {
-    static const int8_t magnitudes[8] = { 1, 3, 5, 7, 9, 11, 13, 15 };
-
     s->d = half_to_float(half_load(p));
     for (int j = 0; j < 8; j++)
         scale_of_32(s, j, p[106 + j / 2] >> (j % 2 * 4) & 15);
     for (int i = 0; i < 64; i++) {
         unsigned index = p[2 + i] | (unsigned)(p[66 + i / 8] >> (i % 8) & 1) << 8;
 
-        iq3_point(magnitudes, quant_grid_iq3_s[index], p[74 + i / 2] >> (i % 2 * 4), s->q + 4 * i);
+        iq3_s_point(quant_grid_iq3_s[index], p[74 + i / 2] >> (i % 2 * 4), s->q + 4 * i);
     }
 }
 
