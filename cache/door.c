@@ -4,6 +4,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <string.h>
 
 static struct cache *of(struct expert_door *door)
 {
@@ -359,11 +360,36 @@ static void door_hint(struct expert_door *door, uint32_t layer, const uint16_t *
     cache_counters_update(c);
 }
 
+static bool is_ready(const struct cache *c, uint32_t layer_index, uint16_t e)
+{
+    uint32_t slot = e < c->layout->n_experts ? slots_find(&c->slots, key_of(c, layer_index, e)) : SLOT_NONE;
+
+    return slot != SLOT_NONE && c->slots.slot[slot].state == SLOT_READY;
+}
+
+/* A stable partition in place: ids move up past the missing ones before them, which are few or all. */
+static void door_arrange(struct expert_door *door, uint32_t layer, uint16_t *ids, size_t n)
+{
+    struct cache *c = of(door);
+    int index = expert_layout_find(c->layout, layer);
+    size_t n_ready = 0;
+
+    for (size_t i = 0; i < n && index >= 0; i++) {
+        uint16_t e = ids[i];
+
+        if (!is_ready(c, (uint32_t)index, e))
+            continue;
+        memmove(ids + n_ready + 1, ids + n_ready, (i - n_ready) * sizeof(*ids));
+        ids[n_ready++] = e;
+    }
+}
+
 const struct expert_door_ops door_ops = {
     .request = door_request,
     .next = door_next,
     .try_next = door_try_next,
     .release = door_release,
     .abandon = door_abandon,
+    .arrange = door_arrange,
     .hint = door_hint,
 };

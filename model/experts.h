@@ -43,6 +43,9 @@ struct expert_door_ops {
     int (*try_next)(struct expert_door *, size_t *ret_index, struct expert_view *ret_view, struct err *);
     void (*release)(struct expert_door *, const struct expert_view *);
     void (*abandon)(struct expert_door *);
+    /* Put ids into the order in which they are best asked for when there are more than one request may name: those that
+     * are there first, so that none of them falls victim to the others, each group as it was. May be NULL. */
+    void (*arrange)(struct expert_door *, uint32_t layer, uint16_t *ids, size_t n);
     /* A wish, not a need (prefetch): may be ignored, never evicts what an open request needs. May be NULL. */
     void (*hint)(struct expert_door *, uint32_t layer, const uint16_t *ids, size_t n);
 };

@@ -57,7 +57,8 @@ struct moe {
     uint32_t *first;            /* host [n_experts + 1] */
     uint32_t *src, *dst;        /* host [B * n_used]: rows of h and of y */
     uint32_t *all, *shared_dst; /* host [B]: 0 .. B-1, and the shared expert's rows of y */
-    uint16_t *wanted;           /* host [n_experts]: chosen at least once, rising */
+    uint16_t *wanted;           /* host [n_experts]: chosen at least once; rising, or as the door likes them */
+    uint16_t *every;            /* host [n_experts]: 0 .. n_experts-1 */
     struct expert_call *calls;  /* host [n_experts + 1] */
     struct expert_view *views;  /* host [n_experts] */
 };

@@ -71,24 +71,45 @@ static int take_ready(struct forward *f, uint32_t have, struct err *err)
     return r < 0 && r != -EAGAIN ? r : n;
 }
 
-/* One request: run what is ready while the rest arrives. The first `have` calls are there already. */
-static int run_request(struct forward *f, uint32_t layer, uint32_t n_tokens, const uint16_t *ids, uint32_t n_ids,
-                       uint32_t have, struct err *err)
+/* A part of a layer's experts, and what to ask ahead for once they have been requested. */
+struct part {
+    uint32_t layer, n_tokens;
+    const uint16_t *ids;
+    uint32_t n_ids;
+    uint32_t next_layer; /* of the ids below */
+    const uint16_t *next;
+    uint32_t n_next;
+    uint32_t have; /* calls that are there already and go with the first experts */
+};
+
+static void ask(struct forward *f, const struct part *part)
+{
+    const struct forward_hooks *hooks = &f->options.hooks;
+
+    if (part->n_next > 0 && f->door->ops->hint != NULL)
+        f->door->ops->hint(f->door, part->next_layer, part->next, part->n_next);
+    if (hooks->on_request != NULL)
+        hooks->on_request(hooks->ctx, part->layer, part->n_tokens);
+}
+
+/* One request: run what is ready while the rest arrives. */
+static int run_part(struct forward *f, const struct part *part, struct err *err)
 {
     struct expert_door *door = f->door;
-    uint32_t n_done = 0;
-    int n, r = door->ops->request(door, layer, ids, n_ids, err);
+    uint32_t n_done = 0, have = part->have;
+    int n, r = door->ops->request(door, part->layer, part->ids, part->n_ids, err);
 
-    if (r >= 0 && f->options.hooks.on_request != NULL)
-        f->options.hooks.on_request(f->options.hooks.ctx, layer, n_tokens);
-    while (r >= 0 && (n_done < n_ids || have > 0)) {
+    if (r >= 0)
+        ask(f, part);
+    while (r >= 0 && (n_done < part->n_ids || have > 0)) {
         n = take_ready(f, have, err);
         if (n < 0) {
             r = n;
             break;
         }
         if (n == 0 && have == 0) {
-            r = err_set(err, -EPROTO, "layer %u: %u of %u experts came through the door", layer, n_done, n_ids);
+            r = err_set(err, -EPROTO, "layer %u: %u of %u experts came through the door", part->layer, n_done,
+                        part->n_ids);
             break;
         }
         r = f->device->ops->experts(f->device, f->acts, f->moe.calls, have + (uint32_t)n, f->b.y);
@@ -104,6 +125,47 @@ static int run_request(struct forward *f, uint32_t layer, uint32_t n_tokens, con
     return r;
 }
 
+/* A chunk of a prompt that names an expert twice over on average will want most of the next layer's too: have its first
+ * ones read while attention is computed. The last layer may serve a few rows only. */
+static void expect_next_layer(const struct forward *f, struct part *part)
+{
+    uint32_t next = part->layer + 1, n_half = (uint32_t)f->door->max_request / 2;
+
+    if (part->n_tokens * f->hp->n_used < 2 * f->hp->n_experts || next + 1 >= f->hp->n_layers ||
+        f->dense.layers[next].router.data == NULL)
+        return;
+    part->next_layer = next;
+    part->next = f->moe.every;
+    part->n_next = f->hp->n_experts < n_half ? f->hp->n_experts : n_half;
+}
+
+/* All wanted experts, in parts of half the slots when there are too many for one request: one half is computed while the
+ * other is read. */
+static int run_experts(struct forward *f, uint32_t layer, uint32_t n_tokens, uint32_t n_wanted, uint32_t have,
+                       struct err *err)
+{
+    uint32_t limit = f->door->max_request < n_wanted ? (uint32_t)(f->door->max_request + 1) / 2 : n_wanted;
+    int r = 0;
+
+    if (limit < n_wanted && f->door->ops->arrange != NULL)
+        f->door->ops->arrange(f->door, layer, f->moe.wanted, n_wanted);
+    for (uint32_t at = 0; at < n_wanted && r >= 0; at += limit) {
+        struct part part = { .layer = layer, .n_tokens = n_tokens, .ids = f->moe.wanted + at, .have = have };
+
+        part.n_ids = n_wanted - at < limit ? n_wanted - at : limit;
+        if (at + limit < n_wanted) {
+            part.next_layer = layer;
+            part.next = part.ids + limit;
+            part.n_next = n_wanted - at - limit < limit ? n_wanted - at - limit : limit;
+        } else {
+            expect_next_layer(f, &part);
+        }
+        r = run_part(f, &part, err);
+        have = 0;
+    }
+    return r;
+}
+
 int forward_moe(struct forward *f, uint32_t layer, uint32_t n, struct err *err)
 {
     const struct dense_layer *dense = &f->dense.layers[layer];
@@ -115,15 +177,9 @@ int forward_moe(struct forward *f, uint32_t layer, uint32_t n, struct err *err)
     /* The shared expert needs no reading: it goes first, while the others are on their way. */
     if (dense->shared_gate.data != NULL)
         f->moe.calls[have++] = shared_call_of(f, dense, n);
-    for (uint32_t at = 0; at < n_wanted;) {
-        uint32_t part = n_wanted - at < f->door->max_request ? n_wanted - at : (uint32_t)f->door->max_request;
-
-        r = run_request(f, layer, n, f->moe.wanted + at, part, have, err);
-        if (r < 0)
-            return r;
-        at += part;
-        have = 0;
-    }
+    r = run_experts(f, layer, n, n_wanted, have, err);
+    if (r < 0)
+        return r;
     r = ops->combine(f->device, x, f->b.y, f->b.weights, n, f->hp->n_used, n_embd);
     if (r >= 0 && dense->shared_gate.data != NULL)
         r = ops->add(f->device, x, f->b.y + (size_t)f->options.max_batch * f->hp->n_used * n_embd,

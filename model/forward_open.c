@@ -59,6 +59,7 @@ static void lay_moe(struct forward *f)
     f->moe.all = arena_take(host, n, sizeof(*f->moe.all));
     f->moe.shared_dst = arena_take(host, n, sizeof(*f->moe.shared_dst));
     f->moe.wanted = arena_take(host, n_experts, sizeof(*f->moe.wanted));
+    f->moe.every = arena_take(host, n_experts, sizeof(*f->moe.every));
     f->moe.calls = arena_take(host, n_experts + 1, sizeof(*f->moe.calls));
     f->moe.views = arena_take(host, n_experts + 1, sizeof(*f->moe.views));
 }
@@ -164,6 +165,8 @@ static int take_memory(struct forward *f, struct err *err)
         r = f->device->ops->acts_open(f->device, f->options.predict_rows, f->hp->n_embd, &f->predict.acts);
     if (r < 0)
         return forward_device_error(f, r, err);
+    for (uint32_t e = 0; e < f->hp->n_experts; e++)
+        f->moe.every[e] = (uint16_t)e;
     for (uint32_t i = 0; i < f->options.max_batch; i++) {
         f->moe.all[i] = i;
         f->moe.shared_dst[i] = f->options.max_batch * f->hp->n_used + i;
