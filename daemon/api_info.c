@@ -114,7 +114,11 @@ static void put_sequence(const struct sequence_snapshot *seq, uint32_t index, st
                 "{\"slot\":%u,\"id\":%" PRIu64 ",\"state\":\"%s\",\"prompt_tokens\":%u,\"prompt_done\":%u,"
                 "\"tokens\":%u,\"tokens_per_second\":%.2f,\"hit_rate\":%.4f,\"bytes_read_per_token\":%.0f,"
                 "\"age_s\":%.1f,\"pid\":%d,\"uid\":%d}",
-                index, seq->id, seq->writing ? "writing" : "reading", f->n_prompt, seq->n_read, f->n_written,
+                index, seq->id,
+                seq->paused    ? "paused"
+                : seq->writing ? "writing"
+                               : "reading",
+                f->n_prompt, seq->n_read, f->n_written,
                 f->write_ns && f->n_written ? (double)(f->n_written - 1) * 1e9 / (double)f->write_ns : 0,
                 ratio(f->hits, f->hits + f->misses), n ? (double)f->bytes_read / n : 0,
                 (double)(clock_ns() - seq->started_ns) / 1e9, (int)seq->pid, seq->pid ? (int)seq->uid : -1);

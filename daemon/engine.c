@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define EVENT_SLOTS 128
+#define REST_MS 5000
+#define RESTS 24
 
 void engine_publish(struct engine *e)
 {
@@ -37,6 +39,7 @@ static void show_sequence(const struct engine *e, const struct sequence *seq, st
     }
     *shown = (struct sequence_snapshot){ .id = seq->job->id,
                                          .writing = seq->state == SEQUENCE_WRITING,
+                                         .paused = atomic_load(&seq->job->paused),
                                          .n_read = seq->n_held < seq->job->prompt.n ? seq->n_held
                                                                                     : (uint32_t)seq->job->prompt.n,
                                          .figures = w->figures,
@@ -135,6 +138,7 @@ static void step(struct engine *e)
     }
     if (e->lookahead)
         lookahead_on_pass(e->lookahead, s->n_tokens, clock_ns() - start);
+    e->n_rests = 0;
     e->totals.steps++;
     e->totals.step_ns += clock_ns() - start;
     scheduler_commit(s, clock_ns() - start);
@@ -206,8 +210,11 @@ static void work(struct engine *e)
             continue;
         publish_all(e);
         atomic_store(&e->alive_ns, 0);
-        if (queue_pop(&e->jobs, &job))
+        /* After the last step the cache comes to have things to keep; then there is nothing to wake up for. */
+        if (queue_pop(&e->jobs, &job, e->n_rests < RESTS ? REST_MS : 0))
             take_job(e, job);
+        else
+            e->n_rests++;
     }
 }
 

@@ -61,8 +61,8 @@ struct engine_event {
 };
 
 struct sequence_snapshot {
-    uint64_t id; /* 0: the sequence is free */
-    bool writing;
+    uint64_t id;          /* 0: the sequence is free */
+    bool writing, paused; /* paused: its reader is behind */
     uint32_t n_read;
     struct job_figures figures;
     uint64_t started_ns;

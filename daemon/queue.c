@@ -5,15 +5,21 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 int queue_init(struct queue *q, size_t elem_bytes, uint32_t cap, void (*on_push)(void *ctx), void *ctx)
 {
+    pthread_condattr_t attr;
+
     *q = (struct queue){ .elem_bytes = elem_bytes, .cap = cap, .on_push = on_push, .ctx = ctx };
     q->slots = mem_calloc(cap, elem_bytes);
     if (!q->slots)
         return -ENOMEM;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&q->lock, NULL);
-    pthread_cond_init(&q->not_empty, NULL);
+    pthread_cond_init(&q->not_empty, &attr);
+    pthread_condattr_destroy(&attr);
     pthread_cond_init(&q->not_full, NULL);
     return 0;
 }
@@ -86,13 +92,30 @@ bool queue_try_pop(struct queue *q, void *ret_elem)
     return got;
 }
 
-bool queue_pop(struct queue *q, void *ret_elem)
+/* False when the time is up. `until` NULL: there is all the time. */
+static bool wait_not_empty(struct queue *q, const struct timespec *until)
 {
-    bool got;
+    if (until)
+        return pthread_cond_timedwait(&q->not_empty, &q->lock, until) != ETIMEDOUT;
+    pthread_cond_wait(&q->not_empty, &q->lock);
+    return true;
+}
 
+bool queue_pop(struct queue *q, void *ret_elem, uint32_t timeout_ms)
+{
+    struct timespec until;
+    bool got, in_time = true;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
     pthread_mutex_lock(&q->lock);
-    while (!q->count && !q->closed && !q->woken)
-        pthread_cond_wait(&q->not_empty, &q->lock);
+    while (!q->count && !q->closed && !q->woken && in_time)
+        in_time = wait_not_empty(q, timeout_ms ? &until : NULL);
     got = take(q, ret_elem);
     if (!got)
         q->woken = false;

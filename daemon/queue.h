@@ -34,8 +34,9 @@ bool queue_try_push(struct queue *q, const void *elem); /* false: full or closed
 bool queue_push(struct queue *q, const void *elem);     /* waits for room; false: closed */
 bool queue_try_pop(struct queue *q, void *ret_elem);    /* false: empty */
 
-/* Wait for an element, queue_wake or queue_close; true with an element. Elements pushed before the close still come. */
-bool queue_pop(struct queue *q, void *ret_elem);
+/* Wait for an element, queue_wake, queue_close or the end of `timeout_ms` (0: for ever); true with an element. Elements
+ * pushed before the close still come. */
+bool queue_pop(struct queue *q, void *ret_elem, uint32_t timeout_ms);
 
 void queue_wake(struct queue *q);  /* lets one waiting (or the next) queue_pop return without an element */
 void queue_close(struct queue *q); /* no more pushes; every waiter returns */

@@ -237,7 +237,7 @@ def hold(daemon):
     """A client in the midst of an answer that it does not read on."""
     s = daemon.stream("/v1/chat/completions", LONG)
     s.next()
-    daemon.until(lambda stats: stats["active"] >= 1)
+    daemon.until(lambda stats: any(q["state"] == "paused" for q in stats["sequences"]))
     return s
 
 

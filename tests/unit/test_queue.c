@@ -57,9 +57,9 @@ Test(queue, close_lets_waiters_go_after_the_last_element)
     queue_close(&q);
     cr_assert_not(queue_push(&q, &v), "closed: nothing more goes in, and nobody waits");
     v = 0;
-    cr_assert(queue_pop(&q, &v));
+    cr_assert(queue_pop(&q, &v, 0));
     cr_assert_eq(v, 5);
-    cr_assert_not(queue_pop(&q, &v));
+    cr_assert_not(queue_pop(&q, &v, 0));
     queue_fini(&q);
 }
 
@@ -70,7 +70,19 @@ Test(queue, a_wake_ends_one_wait_even_when_it_comes_first)
 
     cr_assert_eq(queue_init(&q, sizeof(int), 1, NULL, NULL), 0);
     queue_wake(&q);
-    cr_assert_not(queue_pop(&q, &v));
+    cr_assert_not(queue_pop(&q, &v, 0));
+    queue_fini(&q);
+}
+
+Test(queue, a_wait_may_have_an_end)
+{
+    struct queue q;
+    int v = 3;
+
+    cr_assert_eq(queue_init(&q, sizeof(int), 1, NULL, NULL), 0);
+    cr_assert_not(queue_pop(&q, &v, 1));
+    queue_try_push(&q, &v);
+    cr_assert(queue_pop(&q, &v, 1));
     queue_fini(&q);
 }
 
@@ -92,7 +104,7 @@ Test(queue, two_threads_lose_and_reorder_nothing)
     cr_assert_eq(queue_init(&q, sizeof(int), 8, NULL, NULL), 0);
     pthread_create(&sender, NULL, send_all, &q);
     for (int i = 0; i < N_SENT; i++) {
-        cr_assert(queue_pop(&q, &v));
+        cr_assert(queue_pop(&q, &v, 0));
         cr_assert_eq(v, i);
     }
     pthread_join(sender, NULL);
