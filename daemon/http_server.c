@@ -210,7 +210,7 @@ static size_t on_unescape(void *cls, struct MHD_Connection *mhd, char *s)
     return strlen(s);
 }
 
-static void on_mhd_log(void *cls, const char *fmt, va_list args)
+static __attribute__((format(printf, 2, 0))) void on_mhd_log(void *cls, const char *fmt, va_list args)
 {
     char text[256];
     size_t n;

@@ -139,8 +139,8 @@ static void expect_next_layer(const struct forward *f, struct part *part)
     part->n_next = f->hp->n_experts < n_half ? f->hp->n_experts : n_half;
 }
 
-/* All wanted experts, in parts of half the slots when there are too many for one request: one half is computed while the
- * other is read. */
+/* All wanted experts, in parts of half the slots when there are too many for one request: one half is computed while
+ * the other is read. */
 static int run_experts(struct forward *f, uint32_t layer, uint32_t n_tokens, uint32_t n_wanted, uint32_t have,
                        struct err *err)
 {

@@ -80,7 +80,8 @@ int key_str_or(const struct key_reader *k, const char *name, const char *absent,
     return 0;
 }
 
-static int complain(const struct key_reader *k, int code, const char *name, const char *fmt, va_list args)
+static __attribute__((format(printf, 4, 0))) int complain(const struct key_reader *k, int code, const char *name,
+                                                          const char *fmt, va_list args)
 {
     char text[200];
 

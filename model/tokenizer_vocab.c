@@ -276,8 +276,7 @@ static const char *const end_names[] = {
     "<|return|>",
     "<|user|>",
     "<|observation|>",
-    "<\xef\xbd\x9c"
-    "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+    "<\uff5cend\u2581of\u2581sentence\uff5c>",
 };
 
 static int take_ends(struct vocab *v, const struct gguf *gguf, struct err *err)

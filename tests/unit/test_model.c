@@ -90,7 +90,7 @@ static void check_layout(const struct model *model)
         const struct expert_layer_layout *l = &layout->layers[i];
         const struct layer_tensors *t = model_layer(model, l->layer);
 
-        cr_expect_eq(expert_layout_find(layout, l->layer), i);
+        cr_expect_eq(expert_layout_find(layout, l->layer), (int)i);
         cr_expect_eq(l->part[EXPERT_GATE].offset, t->gate_exps->offset);
         cr_expect_eq(l->part[EXPERT_UP].offset, t->up_exps->offset);
         cr_expect_eq(l->part[EXPERT_DOWN].offset, t->down_exps->offset);
