@@ -172,6 +172,7 @@ def main():
                     help="of the texts, at first and once the rate falls")
     ap.add_argument("--hold", type=float, default=0.22, help="share of the time before the rate begins to fall")
     ap.add_argument("--save-minutes", type=float, default=6)
+    ap.add_argument("--check", type=int, default=10, help="held-out stories of each kind to look at with every save")
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--resume", action="store_true")
     args = ap.parse_args()
@@ -226,18 +227,18 @@ def main():
         model.zero_grad(set_to_none=True)
         step += 1
         running = total / learned if running is None else 0.95 * running + 0.05 * total / learned
-        if step % 20 == 0:
+        if step % 10 == 0:
             spent = time.monotonic() - start
             say(f"step {step} {spent / 60:.1f} min {tokens / 1e6:.2f} M tokens {tokens / spent:.0f}/s "
                 f"rate {rate:.3f} loss {running:.3f} balance {balance.item():.3f} z {z.item():.2f}")
         if time.monotonic() - saved > args.save_minutes * 60:
             save(checkpoint, model, adam, muon, step, tokens, time.monotonic() - start)
-            r = evaluate(model, tok, sets["held_out"], args.context, 10)
-            say(f"held out: tiny {r['tiny']['nats_per_token']:.3f} tale {r['tale']['nats_per_token']:.3f} "
-                f"experts {min(map(min, r['usage'])):.3f} to {max(map(max, r['usage'])):.3f}")
+            if args.check:
+                r = evaluate(model, tok, sets["held_out"], args.context, args.check)
+                say(f"held out: tiny {r['tiny']['nats_per_token']:.3f} tale {r['tale']['nats_per_token']:.3f} "
+                    f"experts {min(map(min, r['usage'])):.3f} to {max(map(max, r['usage'])):.3f}")
             saved = time.monotonic()
     save(checkpoint, model, adam, muon, step, tokens, spent)
-    say(json.dumps(evaluate(model, tok, sets["held_out"], args.context)))
 
 
 def save(path, model, adam, muon, step, tokens, spent):
