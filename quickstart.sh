@@ -14,7 +14,7 @@ case $prompt in
 -h | --help) echo 'Usage: [MEMORY=SIZE] [MODEL=FILE.gguf] ./quickstart.sh ["PROMPT"]'; exit 0 ;;
 esac
 
-model=${MODEL:-$(find models -maxdepth 1 -name '*.gguf' 2>/dev/null | sort | head -n 1)}
+model=${MODEL:-$(find models -maxdepth 1 -name '*.gguf' 2>/dev/null | sort | head -n 1 || true)}
 [ -n "$model" ] || fail "there is no model in models/; clone again, or name one: MODEL=FILE.gguf ./quickstart.sh"
 [ -r "$model" ] || fail "$model cannot be read"
 
