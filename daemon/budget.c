@@ -138,8 +138,6 @@ static int refuse(const struct budget_wish *wish, uint64_t least, const struct b
 {
     char total[24], need[24], hint[64] = "";
 
-    /* Rounded up, so that the number said is one that works. */
-    least = (least + MIB - 1) / MIB * MIB;
     if (wish->n_ctx > CTX_LEAST || wish->n_seqs > 1)
         snprintf(hint, sizeof(hint), "; a smaller --context or --parallel needs less");
     size_format(wish->total, total);
@@ -154,6 +152,29 @@ static int refuse(const struct budget_wish *wish, uint64_t least, const struct b
         total, need, shape->n_ctx, shape->n_seqs, shape->batch, hint);
 }
 
+static struct budget_shape shape_least(const struct budget_wish *wish, uint32_t n_ctx)
+{
+    return shape_of(wish, n_ctx, wish->n_seqs ? wish->n_seqs : 1, wish->batch ? wish->batch : BATCH_LEAST);
+}
+
+/* The reserve and the rows of logits grow with the total, so that the first sum need not be one that works. */
+static uint64_t least_total(const struct budget_wish *wish, uint32_t n_ctx, budget_measure measure, const void *ctx)
+{
+    struct budget_wish more = *wish;
+    struct budget_shape shape;
+    struct budget_needs needs;
+
+    for (;;) {
+        shape = shape_least(&more, n_ctx);
+        measure(ctx, &shape, &needs);
+        if (fits(&more, &needs))
+            return more.total;
+        more.other -= budget_reserve(more.total);
+        more.total = (fixed_bytes(&more, &needs) + budget_reserve(more.total) + needs.slots_min + MIB - 1) / MIB * MIB;
+        more.other += budget_reserve(more.total);
+    }
+}
+
 int budget_divide(const struct budget_wish *wish, budget_measure measure, const void *ctx, struct budget *ret_budget,
                   struct err *err)
 {
@@ -165,10 +186,10 @@ int budget_divide(const struct budget_wish *wish, budget_measure measure, const 
         return 0;
     if (!n_ctx)
         n_ctx = wish->n_ctx_train && wish->n_ctx_train < CTX_LEAST ? wish->n_ctx_train : CTX_LEAST;
-    least = shape_of(wish, n_ctx, wish->n_seqs ? wish->n_seqs : 1, wish->batch ? wish->batch : BATCH_LEAST);
+    least = shape_least(wish, n_ctx);
     measure(ctx, &least, &needs);
     if (!fits(wish, &needs))
-        return refuse(wish, fixed_bytes(wish, &needs) + needs.slots_min, &least, err);
+        return refuse(wish, least_total(wish, n_ctx, measure, ctx), &least, err);
     settle(wish, &least, &needs, ret_budget);
     return 0;
 }

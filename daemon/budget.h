@@ -34,7 +34,7 @@ struct budget_needs {
 
 struct budget_wish {
     uint64_t total;
-    uint64_t other;                /* binary, libraries, tokenizer, HTTP: measured, plus a reserve */
+    uint64_t other;                /* binary, libraries, tokenizer, HTTP: measured, plus budget_reserve(total) */
     uint32_t n_ctx, n_seqs, batch; /* 0: choose */
     uint32_t n_ctx_train;
     uint32_t n_vocab;

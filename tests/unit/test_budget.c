@@ -26,7 +26,10 @@ static void measure(const void *ctx, const struct budget_shape *shape, struct bu
 
 static struct budget_wish wish(uint64_t mib)
 {
-    return (struct budget_wish){ .total = mib * MIB, .other = 100 * MIB, .n_ctx_train = 32768, .n_vocab = 32000 };
+    return (struct budget_wish){ .total = mib * MIB,
+                                 .other = 100 * MIB + budget_reserve(mib * MIB),
+                                 .n_ctx_train = 32768,
+                                 .n_vocab = 32000 };
 }
 
 Test(budget, everything_together_is_never_more_than_the_total)
@@ -127,11 +130,26 @@ Test(budget, too_little_is_refused_with_a_number_that_works)
         w.n_ctx = contexts[i];
         cr_assert_eq(budget_divide(&w, measure, NULL, &b, &err), ERR_BUDGET);
         least = least_said(&err);
-        w.total = least * MIB;
+        w = wish(least);
+        w.n_ctx = contexts[i];
         cr_assert_eq(budget_divide(&w, measure, NULL, &b, &err), 0, "%llu MiB were said to do",
                      (unsigned long long)least);
         w.total = (least - 30) * MIB;
         cr_assert_eq(budget_divide(&w, measure, NULL, &b, &err), ERR_BUDGET, "and much less does not");
+    }
+}
+
+Test(budget, the_number_said_has_room_for_the_reserve_that_comes_with_it)
+{
+    for (uint64_t mib = 1; mib < 1000; mib *= 3) {
+        struct budget_wish w = wish(mib);
+        struct err err = { 0 };
+        struct budget b;
+
+        cr_assert_eq(budget_divide(&w, measure, NULL, &b, &err), ERR_BUDGET);
+        w = wish(least_said(&err));
+        cr_assert_eq(budget_divide(&w, measure, NULL, &b, &err), 0, "of %llu: %s", (unsigned long long)mib,
+                     err_text(&err));
     }
 }
 
