@@ -62,13 +62,17 @@ static int slot_verify(struct cache *c, uint32_t slot, struct err *err)
 {
     uint32_t key = c->slots.slot[slot].key;
     struct catalog_sum sum, recorded;
+    int rc;
 
     if (!c->verify)
         return 0;
     sum = slot_sum(c, slot);
     if (!catalog_sum(c->catalog, key, &recorded)) {
-        catalog_put(c->catalog, key, &sum);
-        return 0;
+        /* Nothing to hold it against: at least the file must still be the one that was opened. */
+        rc = files_check(&c->files, err);
+        if (rc == 0)
+            catalog_put(c->catalog, key, &sum);
+        return rc;
     }
     if (memcmp(sum.bytes, recorded.bytes, sizeof(sum.bytes)) == 0)
         return 0;
