@@ -241,6 +241,11 @@ const char *cache_note(const struct cache *cache)
     return catalog_note(cache->catalog);
 }
 
+int cache_keep(struct cache *cache, struct err *err)
+{
+    return catalog_flush(cache->catalog, err);
+}
+
 bool cache_idle(struct cache *cache)
 {
     if (!reader_idle(cache->reader)) {

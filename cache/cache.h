@@ -83,6 +83,9 @@ const char *cache_describe(const struct cache *cache);
 /* What the user should be told of the catalog (rebuilt, memory only, ...), or NULL. Lent until the next cache_idle. */
 const char *cache_note(const struct cache *cache);
 
+/* Keep what was learnt now; cache_close does so too, but cannot say why it failed. */
+int cache_keep(struct cache *cache, struct err *err);
+
 /* For the engine thread when it has nothing to do: reads on what hints asked for, and when there is nothing to read,
  * writes the catalog if that is due. Waits for at most one read. Returns whether there is more to do at once. */
 bool cache_idle(struct cache *cache);

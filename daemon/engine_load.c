@@ -116,8 +116,19 @@ int engine_load(struct engine *e, struct err *err)
     return 0;
 }
 
+static void keep_catalog(struct engine *e)
+{
+    struct err err = { 0 };
+    int r = cache_keep(e->cache, &err);
+
+    if (r < 0 && r != -EAGAIN)
+        log_warning("checksums and heat could not be kept: %s", err_text(&err));
+}
+
 void engine_unload(struct engine *e)
 {
+    if (e->cache)
+        keep_catalog(e);
     warmup_close(e->warmup);
     if (e->lookahead)
         lookahead_close(e->lookahead);

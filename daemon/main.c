@@ -66,6 +66,7 @@ int main(int argc, char **argv)
 
     tame_malloc();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of the write, like a full disk */
     log_init(LOG_LEVEL_INFO, is_journal());
     notify_init();
     if (config_load(argc, argv, &config, &err) < 0) {

@@ -9,6 +9,7 @@
 #include "daemon/notify.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ struct server {
     uv_async_t events;
     uv_signal_t signals[3];
     uv_timer_t watchdog, drain, ender;
+    uv_work_t first_work;
     struct http_server *http;
     struct engine *engine;
     struct api api;
@@ -248,6 +250,35 @@ static void start_handles(struct server *s)
         uv_timer_start(&s->watchdog, on_watchdog, 0, watchdog_ms);
 }
 
+static void *nothing(void *arg)
+{
+    return arg;
+}
+
+static void do_nothing(uv_work_t *work)
+{
+    (void)work;
+}
+
+static void did_nothing(uv_work_t *work, int status)
+{
+    (void)work;
+    (void)status;
+}
+
+/* libuv starts its worker at the first work, and aborts when it cannot: let both be before we say that we are ready. */
+static int start_worker(struct server *s, struct err *err)
+{
+    pthread_t probe;
+    int r = -pthread_create(&probe, NULL, nothing, NULL);
+
+    if (r < 0)
+        return err_sys(err, -r, "worker thread");
+    pthread_join(probe, NULL);
+    r = uv_queue_work(&s->loop, &s->first_work, do_nothing, did_nothing);
+    return r < 0 ? err_set(err, r, "worker thread: %s", uv_strerror(r)) : 0;
+}
+
 static int start(struct server *s, struct err *err)
 {
     const struct budget_shape *shape = &s->service->budget.shape;
@@ -260,7 +291,9 @@ static int start(struct server *s, struct err *err)
                            .ctx = s };
     start_handles(s);
     api_start(&s->api);
-    r = start_http(s, err);
+    r = start_worker(s, err);
+    if (r == 0)
+        r = start_http(s, err);
     s->api.http = s->http;
     if (r == 0)
         r = engine_start(s->service, wake_loop, &s->events, &s->engine, err);
