@@ -55,6 +55,9 @@ static int next_char(EditLine *edit, wchar_t *ret_char)
         n = read(STDIN_FILENO, &byte, 1);
         if (n <= 0)
             return n == 0 ? 0 : -1;
+        /* A Ctrl-D typed before libedit takes the terminal over is read as a NUL afterwards. */
+        if (byte == '\0')
+            byte = '\004';
         used = mbrtowc(ret_char, &byte, 1, &state);
         if (used == (size_t)-2)
             continue;

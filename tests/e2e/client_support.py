@@ -68,9 +68,16 @@ class Terminal:
     def type(self, text):
         os.write(self.fd, text.encode())
 
+    def end(self):
+        """Ctrl-D, wherever the program is: the exit status."""
+        self.type("\x04")
+        return self.wait()[0]
+
     def wait(self):
         """Read to the end: (exit status as a shell gives it, what was shown)."""
         while True:
+            if not select.select([self.fd], [], [], PATIENCE_S)[0]:
+                os.kill(self.pid, signal.SIGKILL)
             try:
                 more = os.read(self.fd, 65536)
             except OSError:
