@@ -86,7 +86,7 @@ static int bind_unix(const struct sockaddr_un *addr, struct listener *l, struct 
         r = -errno;
     if (r < 0) {
         close(l->fd);
-        return err_sys(err, -r, "socket '%s'", addr->sun_path);
+        return err_sys(err, -r, "socket '%s': cannot be made (choose another place with --socket)", addr->sun_path);
     }
     l->dev = st.st_dev;
     l->ino = st.st_ino;
