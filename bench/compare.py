@@ -176,6 +176,8 @@ def main():
     jobs = [{"what": f"decode at {n}", "prompt": ids(max(n, 1)), "tokens": args.tokens} for n in numbers(args.decode)]
     jobs += [{"what": f"prefill {n}", "prompt": ids(n), "tokens": 1} for n in numbers(args.prefill)]
 
+    # The first prompt of each run warms it and is not counted: weights mapped, experts in memory.
+    jobs.insert(0, {"what": "warm-up", "prompt": ids(512), "tokens": 8})
     engines = {"expertd": lambda: own_run(args, jobs), "llama.cpp repacked": lambda: peer_run(args, True, jobs),
                "llama.cpp plain": lambda: peer_run(args, False, jobs)}
     if args.limit:
@@ -184,7 +186,8 @@ def main():
     for round_no in range(args.rounds):
         for name, run in engines.items():
             print(f"round {round_no + 1} of {args.rounds}: {name}", file=sys.stderr)
-            results[name].append(run())
+            results[name].append(run()[1:])
+    jobs.pop(0)
 
     rate = lambda job, r: job["tokens"] / r["decode_s"] if "decode" in job["what"] else len(job["prompt"]) / r["prefill_s"]
     print(f"| {os.path.basename(args.model)}, {args.threads} threads, tokens/s | " + " | ".join(engines) + " | ratio to the best of llama.cpp |")
