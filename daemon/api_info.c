@@ -5,12 +5,22 @@
 #include "daemon/machine.h"
 
 #include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void put_name(struct jbuf *out, const char *key, const char *value)
 {
     jbuf_printf(out, "\"%s\":", key);
     jbuf_string(out, value, strlen(value));
+}
+
+/* As anybody may open it, wherever they stand. */
+static void put_path(struct jbuf *out, const char *key, const char *path)
+{
+    char absolute[PATH_MAX];
+
+    put_name(out, key, realpath(path, absolute) ? absolute : path);
 }
 
 static double ratio(uint64_t part, uint64_t whole)
@@ -85,7 +95,9 @@ void api_write_props(struct api *api, struct jbuf *out)
     jbuf_put(out, "{\"model\":");
     put_model(api, out);
     jbuf_put(out, ",");
-    put_name(out, "path", s->config->model);
+    put_path(out, "path", s->config->model);
+    jbuf_put(out, ",");
+    put_path(out, "state_dir", s->config->state_dir);
     jbuf_put(out, ",");
     put_name(out, "version", EXPERTD_VERSION);
     jbuf_put(out, ",");
