@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # check.sh: on a bare Debian 12, install what is needed, build with warnings as errors, and pass the whole test suite:
 # lint, unit, parity, golden, residency, fault, end to end; then again under AddressSanitizer and
-# UndefinedBehaviorSanitizer. --fast leaves the second pass out. The last line counts the tests; a lint or a build that
-# fails counts as one. Exit status 0 only when nothing failed.
+# UndefinedBehaviorSanitizer, and the daemon under ThreadSanitizer. --fast leaves the sanitizers out. The last line
+# counts the tests; a lint or a build that fails counts as one. Exit status 0 only when nothing failed.
 set -euo pipefail
 cd "$(dirname "$0")"
 fast=${1:-}
@@ -93,5 +93,8 @@ suite build-check --enable-werror
 if [ "$fast" != --fast ]; then
     step "build and test under AddressSanitizer and UndefinedBehaviorSanitizer"
     suite build-asan --enable-werror --with-cuda=no --enable-sanitizers=address,undefined CFLAGS='-O1 -g'
+    step "the daemon's threads under ThreadSanitizer"
+    make -C build-check -j"$jobs" check-tsan 2>&1 | tee -a "$log" | awk "$progress" ||
+        { show_failures build-check/tsan; broken=$((broken + 1)); }
 fi
 finish
