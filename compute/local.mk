@@ -33,6 +33,7 @@ if HOST_X86_64
 noinst_LIBRARIES += libcpu_avx2.a libcpu_avx512.a
 AVX2_CFLAGS = -mavx2 -mfma -mf16c
 libcpu_avx2_a_SOURCES = \
+	compute/cpu/avx_common.h \
 	compute/cpu/avx2.h \
 	compute/cpu/avx2_small.c \
 	compute/cpu/avx2_super.c \

@@ -5,22 +5,7 @@
 #ifndef EXPERTD_COMPUTE_CPU_AVX2_H
 #define EXPERTD_COMPUTE_CPU_AVX2_H
 
-#include "compute/cpu/kernels.h"
-#include "compute/half.h"
-
-#include <immintrin.h>
-
-#define SIMD_INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-
-/* The order of vec_sum for eight lanes. */
-SIMD_INLINE float sum8(__m256 v)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
+#include "compute/cpu/avx_common.h"
 
 SIMD_INLINE __m256i load32(const void *p)
 {

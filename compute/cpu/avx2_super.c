@@ -112,51 +112,6 @@ static void dots_signed(const void *rows, size_t row_bytes, size_t n_rows, size_
     dots_super(SIGNED, rows, row_bytes, n_rows, n, acts, n_acts, y, y_stride);
 }
 
-SIMD_INLINE uint32_t load_u32(const uint8_t *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
-
-/* Eight numbers of 8 bits, each twice, to 16 bits. */
-SIMD_INLINE __m256i twice8(uint64_t bytes)
-{
-    __m128i v = _mm_cvtsi64_si128((long long)bytes);
-
-    return _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(v, v));
-}
-
-/* See unpack_scales_mins. */
-SIMD_INLINE void expand_scales_mins(const uint8_t *p, struct block *block)
-{
-    uint32_t a = load_u32(p), b = load_u32(p + 4), c = load_u32(p + 8);
-    uint64_t high_scales = (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030);
-    uint64_t high_mins = (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030);
-
-    block->scale = twice8((a & 0x3f3f3f3f) | high_scales << 32);
-    block->min = twice8((b & 0x3f3f3f3f) | high_mins << 32);
-}
-
-SIMD_INLINE void expand_d_dmin(const uint8_t *p, struct block *block)
-{
-    __m128 v = _mm_cvtph_ps(_mm_cvtsi32_si128((int)load_u32(p)));
-
-    block->d = _mm_cvtss_f32(v);
-    block->dmin = _mm_cvtss_f32(_mm_movehdup_ps(v));
-}
-
-SIMD_INLINE void expand_q3_k_scales(const uint8_t *p, struct block *block)
-{
-    uint32_t a = load_u32(p), b = load_u32(p + 4), high = load_u32(p + 8);
-    __m128i scales = _mm_set_epi32(
-        (int)((b >> 4 & 0x0f0f0f0f) | (high >> 2 & 0x30303030)), (int)((a >> 4 & 0x0f0f0f0f) | (high & 0x30303030)),
-        (int)((b & 0x0f0f0f0f) | (high << 2 & 0x30303030)), (int)((a & 0x0f0f0f0f) | (high << 4 & 0x30303030)));
-
-    block->scale = _mm256_cvtepi8_epi16(_mm_sub_epi8(scales, _mm_set1_epi8(32)));
-}
-
 SIMD_INLINE void expand_iq4_xs_scales(const uint8_t *p, struct block *block)
 {
     uint32_t high = half_load(p), low = load_u32(p + 2);
@@ -174,10 +129,10 @@ SIMD_INLINE void expand_head(enum quant_type type, const uint8_t *p, struct bloc
         block->scale = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
         block->min = _mm256_srli_epi16(block->scale, 4);
         block->scale = _mm256_and_si256(block->scale, _mm256_set1_epi16(15));
-        expand_d_dmin(p + 80, block);
+        expand_d_dmin(p + 80, &block->d, &block->dmin);
         break;
     case QUANT_Q3_K:
-        expand_q3_k_scales(p + 96, block);
+        block->scale = expand_q3_k_scales(p + 96);
         block->d = _cvtsh_ss(half_load(p + 108));
         block->offset_shift = 2;
         break;
@@ -191,8 +146,8 @@ SIMD_INLINE void expand_head(enum quant_type type, const uint8_t *p, struct bloc
         block->d = _cvtsh_ss(half_load(p));
         break;
     default: /* QUANT_Q4_K, QUANT_Q5_K */
-        expand_d_dmin(p, block);
-        expand_scales_mins(p + 4, block);
+        expand_d_dmin(p, &block->d, &block->dmin);
+        expand_scales_mins(p + 4, &block->scale, &block->min);
     }
 }
 

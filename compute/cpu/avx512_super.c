@@ -217,41 +217,6 @@ SIMD_INLINE __m512i load32_twice(const uint8_t *p)
     return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p));
 }
 
-SIMD_INLINE uint32_t load_u32(const uint8_t *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
-
-/* Eight numbers of 8 bits, each twice, to 16 bits. */
-SIMD_INLINE __m256i twice8(uint64_t bytes)
-{
-    __m128i v = _mm_cvtsi64_si128((long long)bytes);
-
-    return _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(v, v));
-}
-
-/* See unpack_scales_mins. */
-SIMD_INLINE void expand_scales_mins(const uint8_t *p, struct block *block)
-{
-    uint32_t a = load_u32(p), b = load_u32(p + 4), c = load_u32(p + 8);
-    uint64_t high_scales = (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030);
-    uint64_t high_mins = (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030);
-
-    block->scale = twice8((a & 0x3f3f3f3f) | high_scales << 32);
-    block->min = twice8((b & 0x3f3f3f3f) | high_mins << 32);
-}
-
-SIMD_INLINE void expand_d_dmin(const uint8_t *p, struct block *block)
-{
-    __m128 v = _mm_cvtph_ps(_mm_cvtsi32_si128((int)load_u32(p)));
-
-    block->d = _mm_cvtss_f32(v);
-    block->dmin = _mm_cvtss_f32(_mm_movehdup_ps(v));
-}
-
 SIMD_INLINE float load_half(const uint8_t *p)
 {
     return _cvtsh_ss(half_load(p));
@@ -259,8 +224,8 @@ SIMD_INLINE float load_half(const uint8_t *p)
 
 SIMD_INLINE void expand_q4_k(const uint8_t *p, struct block *block)
 {
-    expand_d_dmin(p, block);
-    expand_scales_mins(p + 4, block);
+    expand_d_dmin(p, &block->d, &block->dmin);
+    expand_scales_mins(p + 4, &block->scale, &block->min);
     UNROLL for (int c = 0; c < 4; c++) block->q[c] =
         _mm512_and_si512(_mm512_srlv_epi16(load32_twice(p + 16 + 32 * c), halves16(0, 4)), _mm512_set1_epi8(15));
 }
@@ -269,8 +234,8 @@ SIMD_INLINE void expand_q5_k(const uint8_t *p, struct block *block)
 {
     __m512i high = load32_twice(p + 16);
 
-    expand_d_dmin(p, block);
-    expand_scales_mins(p + 4, block);
+    expand_d_dmin(p, &block->d, &block->dmin);
+    expand_scales_mins(p + 4, &block->scale, &block->min);
     UNROLL for (int c = 0; c < 4; c++)
     {
         __m512i low =
@@ -312,18 +277,14 @@ SIMD_INLINE void expand_q2_k(const uint8_t *p, struct block *block)
     block->scale = _mm256_and_si256(scales, _mm256_set1_epi16(15));
     block->min = _mm256_srli_epi16(scales, 4);
     UNROLL for (int c = 0; c < 4; c++) block->q[c] = expand_pairs(p + 16, c);
-    expand_d_dmin(p + 80, block);
+    expand_d_dmin(p + 80, &block->d, &block->dmin);
 }
 
 SIMD_INLINE void expand_q3_k(const uint8_t *p, struct block *block)
 {
-    uint32_t a = load_u32(p + 96), b = load_u32(p + 100), high = load_u32(p + 104);
-    __m128i scales = _mm_set_epi32(
-        (int)((b >> 4 & 0x0f0f0f0f) | (high >> 2 & 0x30303030)), (int)((a >> 4 & 0x0f0f0f0f) | (high & 0x30303030)),
-        (int)((b & 0x0f0f0f0f) | (high << 2 & 0x30303030)), (int)((a & 0x0f0f0f0f) | (high << 4 & 0x30303030)));
     __m512i bits = load32_twice(p);
 
-    block->scale = _mm256_cvtepi8_epi16(_mm_sub_epi8(scales, _mm_set1_epi8(32)));
+    block->scale = expand_q3_k_scales(p + 96);
     UNROLL for (int c = 0; c < 4; c++)
     {
         __m512i low = expand_pairs(p + 32, c);
