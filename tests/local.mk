@@ -16,4 +16,8 @@ include tests/e2e/local.mk
 include tests/e2e/cli.mk
 include tests/fuzz/local.mk
 
+# Counts what is taken through base/mem.h.
+support_memory_count = tests/support/memory_count.c tests/support/memory_count.h
+MEMORY_COUNT_LDFLAGS = -Wl,--wrap=mem_map,--wrap=mem_alloc,--wrap=mem_calloc,--wrap=mem_zalloc
+
 CRITERION_CPPFLAGS = $(AM_CPPFLAGS) $(CRITERION_CFLAGS)

@@ -27,9 +27,8 @@ tests_unit_test_warmup_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_warmup_LDADD = $(LIBS_PREFETCH) $(SYS_CACHE) $(CRITERION_LIBS)
 
 # Wrapped, so that the test sees what the cache takes.
-tests_unit_test_cache_budget_SOURCES = tests/unit/test_cache_budget.c $(support_cache)
+tests_unit_test_cache_budget_SOURCES = tests/unit/test_cache_budget.c $(support_cache) $(support_memory_count)
 tests_unit_test_cache_budget_CPPFLAGS = $(CRITERION_CPPFLAGS)
-tests_unit_test_cache_budget_LDFLAGS = $(AM_LDFLAGS) \
-	-Wl,--wrap=mem_map,--wrap=mem_alloc,--wrap=mem_calloc,--wrap=mem_zalloc
+tests_unit_test_cache_budget_LDFLAGS = $(AM_LDFLAGS) $(MEMORY_COUNT_LDFLAGS)
 tests_unit_test_cache_budget_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
 endif

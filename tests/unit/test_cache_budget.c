@@ -4,42 +4,9 @@
  */
 #include "base/mem.h"
 #include "tests/support/door_check.h"
+#include "tests/support/memory_count.h"
 
 #include <criterion/criterion.h>
-
-static uint64_t mapped, allocated;
-int __real_mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked);
-int __wrap_mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked);
-void *__real_mem_alloc(size_t bytes);
-void *__wrap_mem_alloc(size_t bytes);
-void *__real_mem_calloc(size_t n, size_t bytes);
-void *__wrap_mem_calloc(size_t n, size_t bytes);
-void *__real_mem_zalloc(size_t bytes);
-void *__wrap_mem_zalloc(size_t bytes);
-
-int __wrap_mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked)
-{
-    mapped += mem_map_bytes(bytes);
-    return __real_mem_map(bytes, flags, ret_p, ret_locked);
-}
-
-void *__wrap_mem_alloc(size_t bytes)
-{
-    allocated += bytes;
-    return __real_mem_alloc(bytes);
-}
-
-void *__wrap_mem_calloc(size_t n, size_t bytes)
-{
-    allocated += n * bytes;
-    return __real_mem_calloc(n, bytes);
-}
-
-void *__wrap_mem_zalloc(size_t bytes)
-{
-    allocated += bytes;
-    return __real_mem_zalloc(bytes);
-}
 
 /* Small and many experts, few slots and all of them, each engine and policy. */
 Test(cache_budget, takes_no_more_than_it_says)
@@ -55,17 +22,20 @@ Test(cache_budget, takes_no_more_than_it_says)
         struct cache_options options;
         struct cache *cache;
         struct cache_stats stats;
+        uint64_t allocated;
 
         expert_file_init(&file, &shapes[i % 3]);
         cache_options_default(&options);
         options.io_engine = i / 3 % 2 ? IO_ENGINE_PREAD : IO_ENGINE_AUTO;
         options.policy = (enum policy_kind)(i / 12);
         options.slot_budget = i / 6 % 2 ? 256 << 20 : cache_min_bytes(&file.layout);
-        mapped = allocated = 0;
+        memory_count = (struct memory_count){ 0 };
         cache = door_check_open(&file, &options);
         cache_stats(cache, &stats);
         cr_assert_leq(stats.slot_bytes, options.slot_budget);
-        cr_assert_leq(mapped, stats.slot_bytes + 2 * 4096); /* and, for a moment, a probe of the alignment */
+        /* and, for a moment, a probe of the alignment */
+        cr_assert_leq(memory_count.mapped_bytes, stats.slot_bytes + 2 * 4096);
+        allocated = memory_count.allocated_bytes;
         cr_assert_leq(allocated, cache_overhead_bytes(&file.layout, &options), "%lu bytes", (unsigned long)allocated);
         options.slot_budget = 0; /* before it is known */
         cr_assert_leq(allocated, cache_overhead_bytes(&file.layout, &options));

@@ -2,6 +2,7 @@
 #include "model/forward.h"
 
 #include "base/mem.h"
+#include "tests/support/memory_count.h"
 #include "tests/support/ram_door.h"
 #include "tests/support/tiny_model.h"
 
@@ -16,41 +17,6 @@ enum { N_CTX = 96, N_SEQS = 3, MAX_BATCH = 80, N_PROMPT = 70, N_VOCAB = 288 };
 
 static const char *const kinds[] = { "qwen2moe-q8_0", "qwen3moe-q4_k", "qwen3moe-dense-first-f32", "olmoe-q4_0" };
 enum { N_KINDS = sizeof(kinds) / sizeof(kinds[0]) };
-
-/* What mem_map and the small allocations took since `taken` was cleared (linked with --wrap). */
-static uint64_t taken;
-int __real_mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked);
-int __wrap_mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked);
-void *__real_mem_alloc(size_t bytes);
-void *__wrap_mem_alloc(size_t bytes);
-void *__real_mem_calloc(size_t n, size_t bytes);
-void *__wrap_mem_calloc(size_t n, size_t bytes);
-void *__real_mem_zalloc(size_t bytes);
-void *__wrap_mem_zalloc(size_t bytes);
-
-int __wrap_mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked)
-{
-    taken += mem_map_bytes(bytes);
-    return __real_mem_map(bytes, flags, ret_p, ret_locked);
-}
-
-void *__wrap_mem_alloc(size_t bytes)
-{
-    taken += bytes;
-    return __real_mem_alloc(bytes);
-}
-
-void *__wrap_mem_calloc(size_t n, size_t bytes)
-{
-    taken += n * bytes;
-    return __real_mem_calloc(n, bytes);
-}
-
-void *__wrap_mem_zalloc(size_t bytes)
-{
-    taken += bytes;
-    return __real_mem_zalloc(bytes);
-}
 
 struct rig {
     struct model *model;
@@ -281,11 +247,11 @@ Test(forward, eval_allocates_nothing)
         rig_open_all(&rig, kinds[k]);
         span.tokens = rig.prompt;
         mem_fail_after(0);
-        taken = 0;
+        memory_count = (struct memory_count){ 0 };
         r = eval(&rig, &span, 1, &logits);
         mem_fail_after(-1);
         cr_expect_eq(r, 0, "%s: %s", kinds[k], err_text(&rig.err));
-        cr_expect_eq(taken, 0);
+        cr_expect_eq(memory_count.mapped_bytes + memory_count.allocated_bytes, 0);
         rig_close(&rig);
     }
 }
@@ -299,6 +265,7 @@ Test(forward, takes_exactly_what_it_measures)
             for (uint32_t n_ctx = 5; n_ctx < 50000; n_ctx *= 17) {
                 struct forward_bytes bytes;
                 struct rig rig;
+                uint64_t taken;
 
                 rig_open(&rig, models[i]);
                 rig.options.kv_type = (enum kv_type)kv;
@@ -306,8 +273,9 @@ Test(forward, takes_exactly_what_it_measures)
                 rig.options.max_logits = 1 + n_ctx % 7;
                 rig.options.predict_rows = n_ctx % 3;
                 forward_measure(rig.model, rig.device, &rig.options, &bytes);
-                taken = 0;
+                memory_count = (struct memory_count){ 0 };
                 cr_assert_eq(rig_forward(&rig), 0, "%s", err_text(&rig.err));
+                taken = memory_count.mapped_bytes + memory_count.allocated_bytes;
                 cr_expect_eq(taken, bytes.dense + bytes.kv + bytes.activations,
                              "%s, context %u: %llu taken, %llu measured", models[i], n_ctx, (unsigned long long)taken,
                              (unsigned long long)(bytes.dense + bytes.kv + bytes.activations));

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * memory_count.h: what a program takes through base/mem.h, for tests that hold it against what was announced. Programs
+ * that use it are linked with $(MEMORY_COUNT_LDFLAGS). Not thread-safe.
+ */
+#ifndef EXPERTD_TESTS_MEMORY_COUNT_H
+#define EXPERTD_TESTS_MEMORY_COUNT_H
+
+#include <stdint.h>
+
+struct memory_count {
+    uint64_t mapped_bytes;    /* by mem_map, as rounded */
+    uint64_t allocated_bytes; /* by mem_alloc, mem_calloc and mem_zalloc */
+};
+
+/* Grows with every call; a test sets it to zero. */
+extern struct memory_count memory_count;
+
+#endif
