@@ -16,9 +16,13 @@
  * (`host_visible`: host pointers and device pointers are the same thing, as on the CPU). Weights may lie in any
  * memory that the device can read. Activations are f32, row-major, [n_tokens, n_cols].
  *
+ * A device whose memory is not the host's may still be computing when an operation returns: operations run in the order
+ * in which they were given, the host's arrays have been read when the call returns, and what the host gets back (route,
+ * download) is there when it returns. What fails meanwhile is reported by a later call.
+ *
  * Errors: operations return 0 or a negative number and describe it in device->err (a device that cannot
- * fail after open, like the CPU, always returns 0). Threads: one thread at a time uses a device; the device
- * may run its own workers.
+ * fail after open, like the CPU, always returns 0). ERR_DEVICE: it is lost, and every later call says so.
+ * Threads: one thread at a time uses a device; the device may run its own workers.
  */
 #ifndef EXPERTD_COMPUTE_DEVICE_H
 #define EXPERTD_COMPUTE_DEVICE_H
@@ -106,7 +110,8 @@ struct expert_call {
 struct device;
 
 struct device_ops {
-    /* Memory. alloc zeroes and is 64-byte aligned; upload and download copy from and to the host. */
+    /* Memory. alloc zeroes and is 64-byte aligned (256 where not host_visible), -ENOMEM when there is none; upload and
+     * download copy from and to the host. */
     int (*alloc)(struct device *, size_t bytes, void **ret_p);
     void (*free)(struct device *, void *p, size_t bytes);
     int (*upload)(struct device *, void *dst, const void *src, size_t bytes);
@@ -151,11 +156,15 @@ struct device_ops {
     void (*close)(struct device *);
 };
 
+struct device_copy_ops;
+
 struct device {
     const struct device_ops *ops;
-    const char *name;    /* "cpu avx512", "cuda:0 NVIDIA ..." ; lent */
+    const struct device_copy_ops *copy; /* compute/device_copy.h; NULL where host_visible */
+    const char *name;                   /* "cpu avx512", "cuda:0 NVIDIA ..." ; lent */
     bool host_visible;
-    struct err err;      /* what the last failed operation said */
+    uint64_t n_waits; /* times that the host waited for the device (route, download, sync, copy->wait); 0 on the CPU */
+    struct err err;   /* what the last failed operation said */
 };
 
 #endif

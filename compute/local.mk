@@ -14,7 +14,8 @@ libcompute_a_SOURCES = \
 	compute/cpu/unpack_kernels.h \
 	compute/cpu/vec.h \
 	compute/cpu_device.h \
-	compute/device.h \
+	compute/device.h compute/device_copy.h \
+	compute/gpu_module.c compute/gpu_module.h \
 	compute/half.h \
 	compute/pool.c compute/pool.h \
 	compute/quant.c compute/quant.h \

@@ -1,5 +1,6 @@
 # One list per kind of test and floor, so that they grow side by side.
 include tests/unit/base.mk
+include tests/unit/gpu_module.mk
 include tests/unit/model_files.mk
 include tests/unit/model_text.mk
 include tests/unit/model_pass.mk
