@@ -272,7 +272,7 @@ static int options_parse(struct bench *b, int argc, char **argv, struct err *err
 
 int main(int argc, char **argv)
 {
-    struct bench b = { .cpu.max_level = CPU_LEVELS - 1, .n_prompt = 512, .n_batch = 512, .n_decode = 64, .n_runs = 5 };
+    struct bench b = { .cpu.max_level = CPU_LEVEL_BEST, .n_prompt = 512, .n_batch = 512, .n_decode = 64, .n_runs = 5 };
     struct err err = { 0 };
     int r = options_parse(&b, argc, argv, &err);
 

@@ -194,7 +194,7 @@ static int parse(struct bench *b, int argc, char **argv)
         case 'l':
             if (cpu_level_parse(optarg, &level, NULL) < 0)
                 return -1;
-            b->level = (int)level;
+            b->level = (int)cpu_level_within(level);
             break;
         case 'f':
             b->type = optarg;
@@ -217,7 +217,7 @@ int main(int argc, char **argv)
     void *weights, *x, *y;
 
     if (parse(&b, argc, argv) < 0) {
-        fprintf(stderr, "usage: kernels [--threads N] [--level c|avx2|avx512] [--type NAME] [--mib SIZE] [--rows N]\n");
+        fprintf(stderr, "usage: kernels [--threads N] [--level NAME] [--type NAME] [--mib SIZE] [--rows N]\n");
         return 2;
     }
     if (mem_map(b.mib << 20, MEM_HUGE | MEM_POPULATE, &weights, NULL) < 0 ||
@@ -233,8 +233,8 @@ int main(int argc, char **argv)
     fill(b.weights, b.mib << 20);
     for (size_t i = 0; i < (size_t)b.n_rows * COLS; i++)
         b.x[i] = (float)(i * 2654435761u % 2048) / 1024 - 1;
-    for (int level = 0; level <= (int)cpu_level_detect(); level++)
-        if ((b.level < 0 || b.level == level) && bench_level(&b, level) != 0)
+    for (int level = 0; level < CPU_LEVELS; level++)
+        if (cpu_level_runs((enum cpu_level)level) && (b.level < 0 || b.level == level) && bench_level(&b, level) != 0)
             return 1;
     return 0;
 }

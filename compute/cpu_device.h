@@ -7,7 +7,19 @@
 
 #include "compute/device.h"
 
-enum cpu_level { CPU_C, CPU_AVX2, CPU_AVX512, CPU_LEVELS };
+/* The staircases of all architectures, one after the other; a CPU may lack a step and have the next. */
+enum cpu_level {
+    CPU_C,
+    CPU_AVX2, /* x86-64 */
+    CPU_AVXVNNI,
+    CPU_AVX512,
+    CPU_AMX,
+    CPU_NEON, /* aarch64 */
+    CPU_DOTPROD,
+    CPU_I8MM,
+    CPU_LEVELS,
+    CPU_LEVEL_BEST = CPU_LEVELS - 1, /* as a cap: none */
+};
 
 struct cpu_device_options {
     uint32_t n_threads;       /* including the calling one; 0: physical cores within the cgroup quota */
@@ -17,11 +29,15 @@ struct cpu_device_options {
     uint32_t max_expert_rows; /* most (token, expert) pairs of one `experts` call */
 };
 
-/* "c", "avx2", "avx512" (case-insensitive); -EINVAL otherwise, with the list in err. */
+/* "auto", "c", or a level of this architecture (case-insensitive); -EINVAL otherwise, with the list in err. */
 int cpu_level_parse(const char *name, enum cpu_level *ret_level, struct err *err);
 const char *cpu_level_name(enum cpu_level level);
-enum cpu_level cpu_level_detect(void);       /* the best this machine runs */
-uint32_t cpu_threads_detect(void);           /* physical cores, affinity and cgroup quota considered; at least 1 */
+const char *cpu_level_needs(enum cpu_level level);   /* of the CPU, in words */
+bool cpu_level_runs(enum cpu_level level);           /* on this machine */
+enum cpu_level cpu_level_within(enum cpu_level cap); /* the best that this machine runs, up to the cap */
+bool cpu_level_is_fast(enum cpu_level level,
+                       enum quant_type type); /* multiplies packed weights without unpacking rows */
+uint32_t cpu_threads_detect(void);            /* physical cores, affinity and cgroup quota considered; at least 1 */
 
 /* Bytes that cpu_device_open will take for scratch, for the budget. */
 size_t cpu_device_bytes(const struct cpu_device_options *options);

@@ -8,6 +8,7 @@ libcompute_a_SOURCES = \
 	compute/cpu/float_kernels.h \
 	compute/cpu/kernels.c compute/cpu/kernels.h \
 	compute/cpu/kernels_c.c \
+	compute/cpu/levels.c compute/cpu/levels.h \
 	compute/cpu/product.c \
 	compute/cpu/simple.c \
 	compute/cpu/threads.c compute/cpu/threads.h \

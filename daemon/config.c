@@ -15,7 +15,7 @@
 #define DEFAULT_CONFIG_PATH SYSCONFDIR "/expertd/expertd.conf"
 #define CONFIG_MAX_BYTES (1u << 20)
 
-enum option_kind { OPTION_TEXT, OPTION_SIZE, OPTION_COUNT, OPTION_CHOICE };
+enum option_kind { OPTION_TEXT, OPTION_SIZE, OPTION_COUNT, OPTION_CHOICE, OPTION_LEVEL };
 
 struct choice {
     const char *name;
@@ -31,9 +31,6 @@ struct option_spec {
     const char *arg, *help;
 };
 
-static const struct choice cpu_levels[] = {
-    { "auto", CPU_LEVELS - 1 }, { "c", CPU_C }, { "avx2", CPU_AVX2 }, { "avx512", CPU_AVX512 }, { NULL, 0 }
-};
 static const struct choice io_modes[] = {
     { "auto", IO_AUTO }, { "direct", IO_DIRECT }, { "buffered", IO_BUFFERED }, { NULL, 0 }
 };
@@ -68,8 +65,8 @@ static const struct option_spec specs[] = {
     { "queue", OPTION_COUNT, AT(queue), 0, 4096, NULL, "N", "requests that may wait for their turn (default 32)" },
     { "threads", OPTION_COUNT, AT(threads), 1, 1024, NULL, "N", "compute threads (default: physical cores)" },
     { "batch", OPTION_COUNT, AT(batch), 1, 1u << 16, NULL, "N", "tokens of a prompt read in one go" },
-    { "cpu-level", OPTION_CHOICE, AT(cpu_level), 0, 0, cpu_levels, "LEVEL",
-      "best kernels to use: auto, c, avx2, avx512" },
+    { "cpu-level", OPTION_LEVEL, AT(cpu_level), 0, 0, NULL, "LEVEL",
+      "best kernels to use: auto, c; avx2, avxvnni, avx512, amx; neon, dotprod, i8mm" },
     { "io", OPTION_CHOICE, AT(io), 0, 0, io_modes, "MODE", "auto, direct (O_DIRECT) or buffered reads" },
     { "io-engine", OPTION_CHOICE, AT(io_engine), 0, 0, io_engines, "ENGINE", "auto, io_uring or pread" },
     { "queue-depth", OPTION_COUNT, AT(queue_depth), 1, 1024, NULL, "N", "reads in flight at once" },
@@ -199,6 +196,13 @@ static int set_choice(int *field, const struct option_spec *spec, const char *va
     return err_set(err, -EINVAL, "%s: '%s = %s': one of %s is needed", where, spec->name, value, list);
 }
 
+static int set_level(enum cpu_level *field, const char *name, const char *value, const char *where, struct err *err)
+{
+    int r = cpu_level_parse(value, field, err);
+
+    return r < 0 ? err_wrap(err, "%s: '%s'", where, name) : 0;
+}
+
 int config_set(struct config *config, const char *name, const char *value, const char *where, struct err *err)
 {
     const struct option_spec *spec = spec_find(name);
@@ -220,6 +224,9 @@ int config_set(struct config *config, const char *name, const char *value, const
         break;
     case OPTION_CHOICE:
         r = set_choice((int *)(void *)field, spec, value, where, err);
+        break;
+    case OPTION_LEVEL:
+        r = set_level((enum cpu_level *)(void *)field, name, value, where, err);
         break;
     }
     if (r < 0)
@@ -322,7 +329,7 @@ int config_read_file(struct config *config, const char *path, struct err *err)
 static void config_init(struct config *config)
 {
     *config = (struct config){ .queue = 32,
-                               .cpu_level = CPU_LEVELS - 1,
+                               .cpu_level = CPU_LEVEL_BEST,
                                .policy = POLICY_NEXT_USE,
                                .kv_type = KV_F16,
                                .drain_s = 30,
@@ -410,6 +417,14 @@ static int load_options(int argc, char *const *argv, struct config *config, stru
     return r;
 }
 
+/* Tests of a whole machine cap the level without touching each command line. */
+static int load_environment(struct config *config, struct err *err)
+{
+    const char *level = getenv("EXPERTD_CPU_LEVEL");
+
+    return level ? config_set(config, "cpu-level", level, "environment variable EXPERTD_CPU_LEVEL", err) : 0;
+}
+
 static int load_file(struct config *config, struct err *err)
 {
     if (!config->path) {
@@ -472,6 +487,8 @@ int config_load(int argc, char *const *argv, struct config *config, struct err *
     r = load_flags(argc, argv, config, err);
     if (r == 0 && !config->show_help && !config->show_version) {
         r = load_file(config, err);
+        if (r == 0)
+            r = load_environment(config, err);
         if (r == 0)
             r = load_options(argc, argv, config, err);
         if (r == 0)

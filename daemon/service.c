@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/machine.h"
+#include "daemon/processor.h"
 #include "model/forward.h"
 
 #include <errno.h>
@@ -179,21 +180,6 @@ static int divide(struct service *service, struct err *err)
     return r;
 }
 
-static uint32_t choose_threads(const struct config *config)
-{
-    uint32_t cores = cpu_threads_detect();
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-
-    if (!config->threads)
-        return cores;
-    if (online > 0 && config->threads > (uint32_t)online) {
-        log_warning("threads: %u asked for, but there are only %ld processors; using %ld", config->threads, online,
-                    online);
-        return (uint32_t)online;
-    }
-    return config->threads;
-}
-
 static int make_directories(const char *path)
 {
     char copy[PATH_MAX];
@@ -270,7 +256,8 @@ int service_open(const struct config *config, struct service *ret_service, struc
     if (r == 0)
         r = open_state_dir(&service, err);
     if (r == 0) {
-        service.n_threads = choose_threads(config);
+        processor_say(model_gguf(service.model), config->cpu_level);
+        service.n_threads = processor_threads(config->threads);
         r = divide(&service, err);
     }
     if (r < 0) {

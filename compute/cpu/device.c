@@ -126,7 +126,6 @@ size_t cpu_device_bytes(const struct cpu_device_options *options)
 
 int cpu_device_open(const struct cpu_device_options *options, struct device **ret_device, struct err *err)
 {
-    enum cpu_level level = cpu_level_detect();
     struct cpu_device *cpu;
     void *p;
     int r;
@@ -139,7 +138,7 @@ int cpu_device_open(const struct cpu_device_options *options, struct device **re
     cpu = p;
     cpu->options = *options;
     cpu->options.n_threads = threads_of(options);
-    cpu_kernels_get(level < options->max_level ? level : options->max_level, &cpu->kernels);
+    cpu_kernels_get(cpu_level_within(options->max_level), &cpu->kernels);
     snprintf(cpu->name, sizeof(cpu->name), "cpu %s", cpu_level_name(cpu->kernels.level));
     cpu->device = (struct device){ .ops = &cpu_ops, .name = cpu->name, .host_visible = true };
     cpu->arena_bytes = scratch_lay(cpu, NULL, cpu->options.n_threads);

@@ -99,7 +99,7 @@ static int device_open(const struct model *model, const char *level, uint32_t ma
                        struct err *err)
 {
     struct forward_options options = { .max_batch = max_batch };
-    struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVELS - 1 };
+    struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVEL_BEST };
     int r = level != NULL ? cpu_level_parse(level, &cpu.max_level, err) : 0;
 
     if (r < 0)

@@ -51,8 +51,12 @@ static struct outcome outcome_of(const char *name, const char *cpu_level)
 
 static void check_exact(const char *name)
 {
-    for (int level = 0; level < CPU_LEVELS; level++) {
-        struct golden_distance d = outcome_of(name, cpu_level_name((enum cpu_level)level)).d;
+    for (enum cpu_level level = 0; level < CPU_LEVELS; level++) {
+        struct golden_distance d;
+
+        if (!cpu_level_runs(level))
+            continue;
+        d = outcome_of(name, cpu_level_name(level)).d;
 
         cr_expect_eq(d.n_flips, 0);
         cr_expect_eq(d.greedy_misses, 0);
@@ -64,8 +68,12 @@ static void check_exact(const char *name)
 
 static void check_quantised(const char *name)
 {
-    for (int level = 0; level < CPU_LEVELS; level++) {
-        struct outcome o = outcome_of(name, cpu_level_name((enum cpu_level)level));
+    for (enum cpu_level level = 0; level < CPU_LEVELS; level++) {
+        struct outcome o;
+
+        if (!cpu_level_runs(level))
+            continue;
+        o = outcome_of(name, cpu_level_name(level));
 
         cr_expect_eq(o.d.n_flips, 0);
         cr_expect_leq(o.d.median, SPREAD * o.rounding_median);

@@ -4,6 +4,7 @@ if HAVE_CRITERION
 parity_tests = \
 	tests/parity/test_device \
 	tests/parity/test_kernels \
+	tests/parity/test_levels \
 	tests/parity/test_pool \
 	tests/parity/test_quant
 check_PROGRAMS += $(parity_tests)
@@ -19,6 +20,10 @@ tests_parity_test_device_LDADD = $(PARITY_LDADD)
 tests_parity_test_kernels_SOURCES = tests/parity/test_kernels.c tests/parity/parity.c tests/parity/parity.h
 tests_parity_test_kernels_CPPFLAGS = $(PARITY_CPPFLAGS)
 tests_parity_test_kernels_LDADD = $(PARITY_LDADD)
+
+tests_parity_test_levels_SOURCES = tests/parity/test_levels.c
+tests_parity_test_levels_CPPFLAGS = $(PARITY_CPPFLAGS)
+tests_parity_test_levels_LDADD = $(PARITY_LDADD)
 
 tests_parity_test_pool_SOURCES = tests/parity/test_pool.c
 tests_parity_test_pool_CPPFLAGS = $(PARITY_CPPFLAGS)

@@ -86,7 +86,7 @@ static void door_run(struct rig *rig, struct expert_door *door, uint32_t *ret_fa
 
 static void rig_init(struct rig *rig, const char *path)
 {
-    struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVELS - 1 };
+    struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVEL_BEST };
     struct ram_door *ram;
     struct err err = { 0 };
 

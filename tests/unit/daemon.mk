@@ -5,6 +5,7 @@ daemon_tests = \
 	tests/unit/test_config \
 	tests/unit/test_http_check \
 	tests/unit/test_jbuf \
+	tests/unit/test_processor \
 	tests/unit/test_queue \
 	tests/unit/test_scheduler
 check_PROGRAMS += $(daemon_tests)
@@ -20,7 +21,7 @@ tests_unit_test_budget_LDADD = libdaemon.a $(LIBS_BASE) $(CRITERION_LIBS)
 
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_CPPFLAGS = $(CRITERION_CPPFLAGS)
-tests_unit_test_config_LDADD = libdaemon.a $(LIBS_BASE) $(CRITERION_LIBS)
+tests_unit_test_config_LDADD = libdaemon.a $(LIBS_COMPUTE) $(CRITERION_LIBS)
 
 tests_unit_test_http_check_SOURCES = tests/unit/test_http_check.c
 tests_unit_test_http_check_CPPFLAGS = $(CRITERION_CPPFLAGS)
@@ -29,6 +30,10 @@ tests_unit_test_http_check_LDADD = libdaemon.a $(LIBS_BASE) $(CRITERION_LIBS)
 tests_unit_test_jbuf_SOURCES = tests/unit/test_jbuf.c
 tests_unit_test_jbuf_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_jbuf_LDADD = libdaemon.a $(LIBS_BASE) -lm $(CRITERION_LIBS)
+
+tests_unit_test_processor_SOURCES = tests/unit/test_processor.c
+tests_unit_test_processor_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_processor_LDADD = $(LIBS_DAEMON) $(SYS_DAEMON) $(CRITERION_LIBS)
 
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c
 tests_unit_test_queue_CPPFLAGS = $(CRITERION_CPPFLAGS)

@@ -79,7 +79,7 @@ Test(config, command_line)
     cr_assert_eq(config.stall_s, 60);
     cr_assert_eq(config.queue, 32);
     cr_assert_eq(config.prefetch, LOOKAHEAD_AUTO);
-    cr_assert_eq(config.cpu_level, CPU_LEVELS - 1);
+    cr_assert_eq(config.cpu_level, CPU_LEVEL_BEST);
     config_fini(&config);
 }
 
@@ -99,7 +99,7 @@ Test(config, wrong_command_lines_are_refused_by_name)
     refused(LOAD("--context", "99999999999999999999"), "from 16 to");
     refused(LOAD("--io", "fast"), "one of auto, direct, buffered");
     refused(LOAD("--io-engine", "aio"), "one of auto, io_uring, pread");
-    refused(LOAD("--cpu-level", "sse"), "one of auto, c, avx2, avx512");
+    refused(LOAD("--cpu-level", "sse"), "one of auto, c");
     refused(LOAD("--kv-type", "q8"), "one of f16, f32");
     refused(LOAD("--log-level", "loud"), "one of error, warning, info, debug");
     refused(LOAD("--gpu", "on"), "one of auto, off");
@@ -167,6 +167,19 @@ Test(config, defaults_come_from_the_service_manager_then_the_user)
     cr_assert_eq(LOAD("--model", "m"), 0);
     cr_assert_str_eq(config.socket, "/run/expertd/expertd.sock");
     config_fini(&config);
+}
+
+Test(config, the_environment_caps_the_level_and_the_command_line_wins)
+{
+    setenv("EXPERTD_CPU_LEVEL", "c", 1);
+    cr_assert_eq(LOAD("--model", "m"), 0);
+    cr_assert_eq(config.cpu_level, CPU_C);
+    config_fini(&config);
+    cr_assert_eq(LOAD("--model", "m", "--cpu-level", "auto"), 0);
+    cr_assert_eq(config.cpu_level, CPU_LEVEL_BEST);
+    config_fini(&config);
+    setenv("EXPERTD_CPU_LEVEL", "mmx", 1);
+    refused(LOAD("--model", "m"), "environment variable EXPERTD_CPU_LEVEL: 'cpu-level': unknown CPU level 'mmx': one of");
 }
 
 Test(config, the_log_level_can_be_read_again)

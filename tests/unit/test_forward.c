@@ -37,7 +37,7 @@ static struct forward_options options_small(void)
 
 static void rig_open_path(struct rig *rig, const char *path)
 {
-    struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVELS - 1 };
+    struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVEL_BEST };
 
     memset(rig, 0, sizeof(*rig));
     rig->options = options_small();

@@ -62,7 +62,7 @@ static void rig_open(struct rig *rig, const char *name, uint32_t predict_rows)
                                        .kv_type = KV_F16,
                                        .predict_rows = predict_rows,
                                        .hooks = { .on_route = on_route, .on_request = on_request, .ctx = rig } };
-    struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVELS - 1 };
+    struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVEL_BEST };
 
     memset(rig, 0, sizeof(*rig));
     cr_assert_eq(model_open(tiny_model_path(name), &rig->model, &rig->err), 0, "%s", err_text(&rig->err));
