@@ -133,6 +133,21 @@ int mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked)
     return 0;
 }
 
+void mem_map_let_go(void *p, size_t bytes)
+{
+    if (bytes > 0)
+        madvise(p, bytes, MADV_DONTNEED);
+}
+
+int mem_map_take(void *p, size_t bytes)
+{
+    if (bytes == 0)
+        return 0;
+    if (!may_allocate())
+        return -ENOMEM;
+    return madvise(p, bytes, MADV_POPULATE_WRITE) == 0 || errno == EINVAL ? 0 : -ENOMEM;
+}
+
 void mem_unmap(void *p, size_t bytes)
 {
     if (p != NULL)

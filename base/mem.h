@@ -35,6 +35,12 @@ int mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked);
 size_t mem_map_bytes(size_t bytes); /* what mem_map really takes, after rounding; 0 when that overflows */
 void mem_unmap(void *p, size_t bytes); /* the same `bytes` that mem_map was given; NULL is allowed */
 
+/* Part of a mapping, whole pages (of 2 MiB where MEM_HUGE was asked for, or they are not set free). Let go: the
+ * addresses stay, what lay there does not. Take: have memory there again, zeroed, before it is touched; 0 or -ENOMEM.
+ */
+void mem_map_let_go(void *p, size_t bytes);
+int mem_map_take(void *p, size_t bytes);
+
 /* Test hook: let `n` more allocations succeed, then fail every one that follows. Negative: never fail
  * (the default). The count is process-wide. */
 void mem_fail_after(long n);

@@ -11,8 +11,6 @@
 
 #define DEPTH_DEFAULT 16
 #define PIECE_DEFAULT (256U << 10)
-#define REGISTER_MAX (1UL << 30) /* the most that the kernel registers as one buffer */
-#define BUFFERS_MAX 256
 
 void cache_options_default(struct cache_options *ret_options)
 {
@@ -74,22 +72,6 @@ uint64_t cache_overhead_bytes(const struct expert_layout *layout, const struct c
            depth_of(options) * (16ULL << 10);
 }
 
-/* The arenas in pieces that the kernel registers, none of them cutting a slot in two. */
-static uint32_t buffers_list(const struct slots *slots, struct iovec *buffers)
-{
-    uint32_t n = 0;
-
-    for (uint32_t c = 0; c < slots->plan.n_classes; c++) {
-        const struct slot_class *class = &slots->plan.class[c];
-        uint64_t each = REGISTER_MAX / class->slot_bytes * class->slot_bytes;
-        uint64_t total = class->n_slots * class->slot_bytes;
-
-        for (uint64_t at = 0; at < total && each > 0 && n < BUFFERS_MAX; at += each)
-            buffers[n++] = (struct iovec){ .iov_base = class->arena + at, .iov_len = u64_min(each, total - at) };
-    }
-    return n;
-}
-
 static void describe(struct cache *c, const char *engine, const char *why)
 {
     snprintf(c->description, sizeof(c->description), "%s%s%s%s, %s%s%s%s", engine, why[0] != '\0' ? " (" : "", why,
@@ -118,12 +100,12 @@ static int engine_open(struct cache *c, const struct cache_options *options, con
 
 static int reading_open(struct cache *c, const struct cache_options *options, struct err *err)
 {
-    struct iovec buffers[BUFFERS_MAX];
+    struct iovec buffers[CACHE_BUFFERS_MAX];
     struct io_options io_options = { .fds = c->files.fds,
                                      .n_fds = c->layout->n_files,
                                      .depth = depth_of(options),
                                      .buffers = buffers,
-                                     .n_buffers = buffers_list(&c->slots, buffers) };
+                                     .n_buffers = cache_buffers(&c->slots, buffers) };
     struct reader_options reader_options = { .files = &c->files,
                                              .n_slots = c->slots.n_slots,
                                              .piece_bytes = piece_of(options),
@@ -152,15 +134,6 @@ static int tables_alloc(struct cache *c, struct err *err)
     return 0;
 }
 
-static size_t max_request(const struct cache *c)
-{
-    size_t least = c->layout->n_experts;
-
-    for (uint32_t i = 0; i < c->slots.plan.n_classes; i++)
-        least = u64_min(least, c->slots.plan.class[i].n_slots);
-    return least;
-}
-
 int cache_open(const struct expert_layout *layout, const struct cache_options *options, struct cache **ret_cache,
                struct err *err)
 {
@@ -184,7 +157,8 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
         cache_close(c);
         return rc;
     }
-    c->door = (struct expert_door){ .ops = &door_ops, .max_request = max_request(c) };
+    c->door = (struct expert_door){ .ops = &door_ops, .max_request = cache_max_request(c) };
+    cache_counters_update(c);
     *ret_cache = c;
     return 0;
 }
@@ -229,10 +203,10 @@ void cache_stats(const struct cache *cache, struct cache_stats *ret_stats)
         .wait_ns = atomic_load_explicit(&n->wait_ns, memory_order_relaxed),
         .evictions = atomic_load_explicit(&n->evictions, memory_order_relaxed),
         .reread = atomic_load_explicit(&n->reread, memory_order_relaxed),
-        .slots = cache->slots.n_slots,
+        .slots = atomic_load_explicit(&n->slots, memory_order_relaxed),
         .slots_used = atomic_load_explicit(&n->slots_used, memory_order_relaxed),
-        .slot_bytes = cache->slots.plan.bytes,
-        .huge_bytes = cache->slots.huge_bytes,
+        .slot_bytes = atomic_load_explicit(&n->slot_bytes, memory_order_relaxed),
+        .huge_bytes = atomic_load_explicit(&n->huge_bytes, memory_order_relaxed),
     };
 }
 

@@ -2,11 +2,11 @@
  *
  * cache.h: experts in RAM slots, read from disk when asked for. Implements the expert door (model/experts.h).
  *
- * Slots are taken once at open, in size classes (layers may have experts of different sizes), huge pages where they can
- * be had, pre-faulted, registered with the ring. A policy (cache/policy.h) chooses victims; experts being
- * read, pinned or named by the open request never are. Every record is checked against its XXH3-128 in the catalog
- * after each read (recorded at the first); a mismatch is read once more and then fails the request with expert,
- * layer, file and offset named.
+ * Slots are taken at open, in size classes (layers may have experts of different sizes), huge pages where they can
+ * be had, pre-faulted, registered with the ring; cache_resize gives some back and takes them again. A policy
+ * (cache/policy.h) chooses victims; experts being read, pinned or named by the open request never are. Every record is
+ * checked against its XXH3-128 in the catalog after each read (recorded at the first); a mismatch is read once more and
+ * then fails the request with expert, layer, file and offset named.
  *
  * Threads: the engine thread only, except cache_stats (any thread). The layout is borrowed for the cache's life.
  */
@@ -58,7 +58,7 @@ struct cache_stats {
     uint64_t wait_ns;      /* the engine stood still */
     uint64_t evictions;
     uint64_t reread; /* experts read again after a mismatch, pieces after an error */
-    uint64_t slots, slots_used;
+    uint64_t slots, slots_used; /* less those given back */
     uint64_t slot_bytes; /* memory held by slots */
     uint64_t huge_bytes; /* of which in huge pages */
 };
@@ -97,6 +97,13 @@ const uint32_t *cache_heat(const struct cache *cache, uint32_t layer_index);
 uint32_t cache_free_slots(const struct cache *cache, uint32_t layer_index, uint32_t *ret_class);
 /* Whether reads for hints wait or are in flight. */
 bool cache_hinting(const struct cache *cache);
+
+/* Hold slots of at most so many bytes from now on, and as many of them as were opened when that is more: under memory
+ * pressure slots go back to the kernel, the coldest experts' first, and are taken again later. Not below
+ * cache_min_bytes, rounded up to huge pages. Between requests and with all views released, or -EBUSY; waits for reads
+ * that hints began. On an error (-ENOMEM: not all could be taken again) the cache works on with what it has;
+ * cache_stats says how much. */
+int cache_resize(struct cache *cache, uint64_t slot_budget, struct err *err);
 
 /* Read every expert and fill or check the catalog. on_progress may be NULL, true cancels (ERR_CANCELED). Returns 0 when
  * all are good; otherwise the first bad one's error, with ret_bad, which is set whenever every expert was looked at.

@@ -22,6 +22,9 @@ void cache_counters_update(struct cache *c)
     atomic_store_explicit(&c->counters.reread, c->n_rereads + counts.retries, memory_order_relaxed);
     atomic_store_explicit(&c->counters.evictions, c->slots.n_evictions, memory_order_relaxed);
     atomic_store_explicit(&c->counters.slots_used, c->slots.n_used, memory_order_relaxed);
+    atomic_store_explicit(&c->counters.slots, slots_live(&c->slots), memory_order_relaxed);
+    atomic_store_explicit(&c->counters.slot_bytes, c->slots.bytes, memory_order_relaxed);
+    atomic_store_explicit(&c->counters.huge_bytes, c->slots.huge_bytes, memory_order_relaxed);
 }
 
 static uint32_t key_of(const struct cache *c, uint32_t layer_index, uint32_t expert)
@@ -56,10 +59,10 @@ static int room_check(const struct cache *c, uint32_t layer_index, const uint16_
 
         pinned -= slot != SLOT_NONE && c->slots.slot[slot].n_pins > 0;
     }
-    if (n + pinned <= c->slots.plan.class[class].n_slots)
+    if (n + pinned <= c->slots.plan.class[class].n_live)
         return 0;
     return err_set(err, -EBUSY, "%zu experts asked for, but %u of %u slots are pinned: release views first", n, pinned,
-                   c->slots.plan.class[class].n_slots);
+                   c->slots.plan.class[class].n_live);
 }
 
 /* Requests between looks at the files' sizes and times: about once a second of decoding. */

@@ -46,6 +46,9 @@ struct io_ops {
     /* Take up to max ended reads. `wait`: sleep until there is at least one; only with reads in flight. Returns their
      * number or -errno, after which the engine may be called again. */
     int (*reap)(struct io *, struct io_done *ret_done, size_t max, bool wait);
+    /* The buffers given at open are these by now, as many, some shorter, longer or empty (NULL, 0); with no reads in
+     * flight. What they no longer cover is unpinned. NULL: the engine registers none. */
+    void (*rebuffer)(struct io *, const struct iovec *buffers);
     /* Waits until every read in flight has ended. */
     void (*close)(struct io *);
 };

@@ -102,7 +102,33 @@ static void uring_close(struct io *io)
     mem_free(u);
 }
 
-static const struct io_ops uring_ops = { .submit = uring_submit, .reap = uring_reap, .close = uring_close };
+static int buffer_update(struct uring_io *u, uint32_t i, const struct iovec *buffer)
+{
+    return io_uring_register_buffers_update_tag(&u->ring, i, buffer, NULL, 1) == 1 ? 0 : -1;
+}
+
+/* First let go, then take: the pages that stay must not count twice against RLIMIT_MEMLOCK. What cannot be registered
+ * again is read without; what cannot be let go must be, so then all are. */
+static void uring_rebuffer(struct io *io, const struct iovec *buffers)
+{
+    static const struct iovec none;
+    struct uring_io *u = of(io);
+
+    for (uint32_t i = 0; i < u->n_buffers; i++) {
+        if (u->buffers[i].iov_base == buffers[i].iov_base && u->buffers[i].iov_len == buffers[i].iov_len)
+            continue;
+        if (u->buffers[i].iov_len > 0 && buffer_update(u, i, &none) < 0) {
+            io_uring_unregister_buffers(&u->ring);
+            u->n_buffers = 0;
+            return;
+        }
+        u->buffers[i] = buffers[i].iov_len > 0 && buffer_update(u, i, &buffers[i]) == 0 ? buffers[i] : none;
+    }
+}
+
+static const struct io_ops uring_ops = {
+    .submit = uring_submit, .reap = uring_reap, .rebuffer = uring_rebuffer, .close = uring_close
+};
 
 /* Completions are posted when we enter the kernel anyway, not by interrupting the computation (since Linux 5.19). */
 static int ring_init(struct io_uring *ring, uint32_t depth)

@@ -25,6 +25,8 @@ struct policy_ops {
     void (*use)(struct policy *, uint32_t slot, uint32_t key);
     /* The slot no longer holds an expert. */
     void (*drop)(struct policy *, uint32_t slot);
+    /* The expert has moved from one slot to another of its class, which held none; that is no use of it. */
+    void (*move)(struct policy *, uint32_t from, uint32_t to);
     /* The slot of a class to give up first among those that may go; SLOT_NONE when none may. */
     uint32_t (*victim)(struct policy *, uint32_t slot_class, bool (*may_go)(const void *ctx, uint32_t slot),
                        const void *ctx);

@@ -47,6 +47,16 @@ static void lru_drop(struct policy *policy, uint32_t slot)
     unlink_slot(of(policy), slot);
 }
 
+static void lru_move(struct policy *policy, uint32_t from, uint32_t to)
+{
+    struct lru *lru = of(policy);
+
+    lru->link[to] = lru->link[from];
+    lru->link[lru->link[to].prev].next = to;
+    lru->link[lru->link[to].next].prev = to;
+    lru->link[from] = (struct link){ .prev = from, .next = from };
+}
+
 static uint32_t lru_victim(struct policy *policy, uint32_t slot_class, bool (*may_go)(const void *ctx, uint32_t slot),
                            const void *ctx)
 {
@@ -64,7 +74,9 @@ static void lru_close(struct policy *policy)
     mem_free(policy);
 }
 
-static const struct policy_ops lru_ops = { .use = lru_use, .drop = lru_drop, .victim = lru_victim, .close = lru_close };
+static const struct policy_ops lru_ops = {
+    .use = lru_use, .drop = lru_drop, .move = lru_move, .victim = lru_victim, .close = lru_close
+};
 
 struct policy *policy_lru_open(uint32_t n_slots, const uint8_t *class_of, uint32_t n_classes)
 {

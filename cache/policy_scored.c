@@ -40,6 +40,15 @@ static void scored_drop(struct policy *policy, uint32_t slot)
     of(policy)->key_of[slot] = SLOT_NONE;
 }
 
+static void scored_move(struct policy *policy, uint32_t from, uint32_t to)
+{
+    struct scored *s = of(policy);
+
+    s->key_of[to] = s->key_of[from];
+    s->key_of[from] = SLOT_NONE;
+    s->scan_valid = false;
+}
+
 static bool goes_before(const struct candidate *a, const struct candidate *b)
 {
     return a->score != b->score ? a->score > b->score : a->stamp < b->stamp;
@@ -117,7 +126,7 @@ static void scored_close(struct policy *policy)
 }
 
 static const struct policy_ops scored_ops = {
-    .use = scored_use, .drop = scored_drop, .victim = scored_victim, .close = scored_close
+    .use = scored_use, .drop = scored_drop, .move = scored_move, .victim = scored_victim, .close = scored_close
 };
 
 static void fill_fades(struct scored *s)

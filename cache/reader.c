@@ -326,6 +326,14 @@ int reader_pump(struct reader *reader, bool wait, struct err *err)
     return rc;
 }
 
+void reader_rebuffer(struct reader *reader, const struct iovec *buffers)
+{
+    struct io *io = reader->options.io;
+
+    if (io->ops->rebuffer != NULL)
+        io->ops->rebuffer(io, buffers);
+}
+
 bool reader_idle(const struct reader *reader)
 {
     return reader->n_free_pieces == reader->depth && reader->n_ended == 0 &&

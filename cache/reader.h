@@ -53,6 +53,9 @@ void reader_drop(struct reader *reader, uint32_t slot);
  * flight. */
 int reader_pump(struct reader *reader, bool wait, struct err *err);
 
+/* io_ops.rebuffer, for an idle reader. */
+void reader_rebuffer(struct reader *reader, const struct iovec *buffers);
+
 /* Nothing waits and nothing is in flight. */
 bool reader_idle(const struct reader *reader);
 

@@ -32,6 +32,7 @@ static int arenas_map(struct slots *s)
 
         if (rc < 0)
             return rc;
+        class->n_live = class->n_slots;
         for (uint32_t i = class->n_slots; i-- > 0;) {
             uint32_t slot = class->first_slot + i;
 
@@ -44,7 +45,7 @@ static int arenas_map(struct slots *s)
 }
 
 /* Huge pages are a wish; what was granted stands in smaps ("AnonHugePages" of the mappings that begin in an arena). */
-static uint64_t huge_bytes_find(const struct slots *s)
+uint64_t slots_huge_bytes(const struct slots *slots)
 {
     FILE *f = fopen("/proc/self/smaps", "re");
     uint64_t total = 0;
@@ -58,8 +59,8 @@ static uint64_t huge_bytes_find(const struct slots *s)
 
         if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &from, &to) == 2) {
             inside = false;
-            for (uint32_t c = 0; c < s->plan.n_classes; c++) {
-                uint64_t arena = (uintptr_t)s->plan.class[c].arena;
+            for (uint32_t c = 0; c < slots->plan.n_classes; c++) {
+                uint64_t arena = (uintptr_t)slots->plan.class[c].arena;
 
                 inside |= from <= arena && arena < to;
             }
@@ -68,7 +69,7 @@ static uint64_t huge_bytes_find(const struct slots *s)
         }
     }
     fclose(f);
-    return total < s->plan.bytes ? total : s->plan.bytes;
+    return total < slots->bytes ? total : slots->bytes;
 }
 
 int slots_init(struct slots *slots, const struct expert_layout *layout, uint32_t block, uint64_t budget,
@@ -97,7 +98,8 @@ int slots_init(struct slots *slots, const struct expert_layout *layout, uint32_t
     }
     for (uint32_t i = 0; i < layout->n_layers; i++)
         s->class_of_layer[i] = (uint8_t)slot_plan_class(&s->plan, &layout->layers[i], block);
-    s->huge_bytes = huge_bytes_find(s);
+    s->bytes = s->plan.bytes;
+    s->huge_bytes = slots_huge_bytes(s);
     return 0;
 }
 

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * slots.h: memory for experts, taken once, and which expert lies where.
+ * slots.h: memory for experts, and which expert lies where.
  *
  * Slots come in size classes, since layers may have experts of different sizes (mixed quantisations); layers
  * within an eighth of each other share a class. Each class is one arena in huge pages where they can be had,
- * pre-faulted. A class gets slots in proportion to its experts, and at least one layer's top-k.
+ * pre-faulted. A class gets slots in proportion to its experts, and at least one layer's top-k. Each arena is as
+ * large as it can ever be; the slots at its end may be given back to the kernel and taken again (slots_resize), with
+ * the border between whole huge pages.
  *
- * A slot is free, being read, ready, or draining: its expert is forgotten, but reads that had begun still write into
- * it. Victims are ready slots that nobody has pinned and the open request does not name ("wanted"). At any time an
- * expert has at most one slot; a draining one is nobody's.
+ * A slot is free, being read, ready, draining (its expert is forgotten, but reads that had begun still write into it),
+ * or given back. Victims are ready slots that nobody has pinned and the open request does not name ("wanted"). At any
+ * time an expert has at most one slot; a draining one is nobody's.
  *
  * Units: bytes; key = index of the layer in the layout * n_experts + expert. Threads: the engine thread only.
- * Allocates in open only.
+ * Allocates in open only; slots_resize may fail for want of memory when it grows.
  */
 #ifndef EXPERTD_CACHE_SLOTS_H
 #define EXPERTD_CACHE_SLOTS_H
@@ -25,12 +27,13 @@
 
 #define SLOT_CLASSES 4
 
-enum slot_state { SLOT_FREE, SLOT_READING, SLOT_READY, SLOT_DRAINING };
+enum slot_state { SLOT_FREE, SLOT_READING, SLOT_READY, SLOT_DRAINING, SLOT_GIVEN_BACK };
 
 struct slot_class {
     uint64_t slot_bytes; /* of one slot, a multiple of 4096 */
     uint64_t n_experts;  /* that need this class, over all its layers */
     uint32_t n_slots, first_slot;
+    uint32_t n_live; /* the first so many of them have memory */
     char *arena;
 };
 
@@ -71,7 +74,8 @@ struct slots {
     uint32_t n_slots, n_used;        /* used: being read or ready */
     uint64_t request;                /* number of the open request */
     struct policy *policy;
-    uint64_t huge_bytes; /* of the arenas, as found after open */
+    uint64_t bytes;      /* of the arenas that are not given back */
+    uint64_t huge_bytes; /* of which in huge pages, as found after the last change */
     uint64_t n_evictions, n_guesses_lost;
 };
 
@@ -89,6 +93,17 @@ void slots_ready(struct slots *slots, uint32_t slot);
 /* Forget the expert; the slot drains until slots_give. Not pinned. */
 void slots_drop(struct slots *slots, uint32_t slot);
 void slots_give(struct slots *slots, uint32_t slot); /* draining -> free */
+
+/* How many slots each class may hold within a budget, at least a layer's top-k and at most what was opened: what
+ * slots_resize takes. */
+void slots_fit(const struct slots *slots, const struct expert_layout *layout, uint32_t block, uint64_t budget,
+               uint32_t ret_n_live[SLOT_CLASSES]);
+/* Give slots back, or take them again, until each class has n_live. Nothing may be pinned, read or draining. What goes
+ * is what the policy would evict first; what stays may move. -ENOMEM when not all could be taken again. */
+int slots_resize(struct slots *slots, const uint32_t n_live[SLOT_CLASSES]);
+uint32_t slots_live(const struct slots *slots);
+uint64_t slots_huge_bytes(const struct slots *slots); /* looks; some milliseconds */
+
 void slots_pin(struct slots *slots, uint32_t slot);
 void slots_unpin(struct slots *slots, uint32_t slot);
 

@@ -30,6 +30,7 @@ struct request {
 struct cache_counters {
     _Atomic uint64_t hits, misses, bytes_read, hint_bytes, read_ns, wait_ns, evictions, reread, slots_used;
     _Atomic uint64_t hint_reads, hint_hits, hint_late, hint_wasted;
+    _Atomic uint64_t slots, slot_bytes, huge_bytes;
 };
 
 struct cache {
@@ -56,6 +57,14 @@ extern const struct expert_door_ops door_ops;
 
 /* reader_options.on_end; ctx is the cache. In arrival.c. */
 void cache_on_end(void *ctx, uint32_t slot, int code, const struct err *err);
+
+#define CACHE_BUFFERS_MAX 256
+
+/* The slots in pieces to register with the engine, none cutting a slot in two; always as many, whatever has been given
+ * back: such pieces are shorter, or empty. In resize.c. */
+uint32_t cache_buffers(const struct slots *slots, struct iovec buffers[CACHE_BUFFERS_MAX]);
+/* The most that any request may name. */
+size_t cache_max_request(const struct cache *cache);
 
 /* Carry the exact figures over to where any thread may read them. */
 void cache_counters_update(struct cache *cache);

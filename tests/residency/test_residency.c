@@ -29,11 +29,26 @@ struct rig {
     float *logits;              /* the same, of the run that is looked at */
     struct expert_door *hinted; /* while set, each layer's experts are hinted for the next layer */
     struct warmup *warmup;      /* while set, goes a step ahead before each layer */
+    struct cache *squeezed;     /* while set, gives slots back and takes them again before each eval */
+    uint64_t squeeze_least, squeeze_most;
 };
 
 static const struct forward_options forward_options = {
     .n_ctx = N_ROWS, .n_seqs = 1, .max_batch = N_CHUNK, .max_logits = N_CHUNK, .kv_type = KV_F16
 };
+
+/* Another share of the slots before each eval: the least, all, and what lies between, up and down. */
+static void squeeze(const struct rig *rig, uint32_t row)
+{
+    uint64_t span = rig->squeeze_most - rig->squeeze_least;
+    struct err err = { 0 };
+    struct cache_stats stats;
+
+    cr_assert_eq(cache_resize(rig->squeezed, rig->squeeze_least + span * (row * 5 % 9) / 8, &err), 0, "%s",
+                 err_text(&err));
+    cache_stats(rig->squeezed, &stats);
+    cr_assert_leq(stats.slots_used, stats.slots);
+}
 
 /* The prompt in chunks, then token by token; a failed eval is done again, `ret_failed` times. */
 static void forward_run(struct rig *rig, struct forward *forward, uint32_t *ret_failed)
@@ -45,8 +60,11 @@ static void forward_run(struct rig *rig, struct forward *forward, uint32_t *ret_
         struct batch_span span = { .pos0 = row, .n_tokens = n, .tokens = rig->tokens + row, .all_logits = true };
         struct err err = { 0 };
         const float *logits;
-        int rc = forward_eval(forward, &span, 1, NULL, NULL, &logits, &err);
+        int rc;
 
+        if (rig->squeezed != NULL)
+            squeeze(rig, row);
+        rc = forward_eval(forward, &span, 1, NULL, NULL, &logits, &err);
         if (rc < 0) {
             cr_assert_eq(rc, -EIO, "%s", err_text(&err));
             cr_assert_lt(++failed, 50);
@@ -276,6 +294,51 @@ Test(residency, while_warming_up)
     unlink(path);
     rmdir(dir);
     rig_fini(&rig);
+}
+
+/* ---- with memory given back and taken again in mid-answer ---- */
+
+static void squeezed_run(struct rig *rig, const struct cache_options *options, bool hints)
+{
+    struct cache_stats stats;
+    struct err err = { 0 };
+
+    cr_assert_eq(cache_open(model_layout(rig->model), options, &rig->squeezed, &err), 0, "%s", err_text(&err));
+    cache_stats(rig->squeezed, &stats);
+    rig->squeeze_least = cache_min_bytes(model_layout(rig->model));
+    rig->squeeze_most = stats.slot_bytes;
+    cr_assert_gt(rig->squeeze_most, rig->squeeze_least);
+    rig->hinted = hints ? cache_door(rig->squeezed) : NULL;
+    door_run(rig, cache_door(rig->squeezed), NULL);
+    assert_same(rig, rig->squeezed);
+    cache_close(rig->squeezed);
+    rig->squeezed = NULL;
+    rig->hinted = NULL;
+}
+
+Test(residency, while_memory_is_given_back_and_taken_again)
+{
+    static const char *const names[] = { "olmoe-q4_0", "qwen3moe-q4_k", "qwen3moe-dense-first-f32" };
+
+    for (size_t n = 0; n < 3; n++) {
+        struct rig rig;
+
+        rig_init(&rig, tiny_model_path(names[n]));
+        for (unsigned i = 0; i < POLICIES * 3 * 2 * 2; i++) {
+            struct io_sim sim = { .order = IO_SIM_RANDOM };
+            struct cache_options options;
+
+            cache_options_default(&options);
+            options.slot_budget = budget_of(rig.model, i % 2 ? HALF : ALL);
+            options.policy = (enum policy_kind)(i / 2 % POLICIES);
+            options.io_engine = i / 2 / POLICIES % 3 == 1 ? IO_ENGINE_PREAD : IO_ENGINE_AUTO;
+            options.on_io_open = i / 2 / POLICIES % 3 == 2 ? io_sim_open : NULL;
+            options.io_ctx = &sim;
+            options.io_mode = i % 3 ? IO_DIRECT : IO_BUFFERED;
+            squeezed_run(&rig, &options, i / 2 / POLICIES / 3);
+        }
+        rig_fini(&rig);
+    }
 }
 
 /* ---- with faults in mid-answer ---- */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "cache/cache.h"
+#include "cache/slots.h"
 #include "tests/support/door_check.h"
+#include "tests/support/io_sim.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -330,6 +332,103 @@ Test(cache, auto_is_direct_unless_the_page_cache_holds_it)
     options.slot_budget = 1 << 30; /* everything fits in slots: a page cache would be a second copy */
     cache = door_check_open(&file, &options);
     cr_assert_eq(strstr(cache_describe(cache), "direct") != NULL, can_direct, "%s", cache_describe(cache));
+    cache_close(cache);
+    expert_file_fini(&file);
+}
+
+/* ---- giving back ---- */
+
+/* Slots for everything, then ever fewer and more of them, between requests that must bring what is in the file. */
+Test(cache_resize, between_requests_changes_nothing)
+{
+    static const enum io_engine engines[] = { IO_ENGINE_AUTO, IO_ENGINE_PREAD };
+    struct expert_file file;
+
+    expert_file_init(&file, &(struct expert_file_shape){
+                                .n_layers = 4, .n_experts = 32, .n_used = 4, .rows = 60, .grow = 40, .n_files = 2 });
+    for (unsigned i = 0; i < 8; i++) {
+        struct io_sim sim = { .order = IO_SIM_RANDOM };
+        struct cache_options options;
+        struct cache_stats all, now;
+        struct cache *cache;
+
+        cache_options_default(&options);
+        options.slot_budget = 1 << 30;
+        options.io_engine = engines[i % 2];
+        options.io_mode = i / 2 % 2 ? IO_DIRECT : IO_BUFFERED;
+        options.on_io_open = i / 4 ? io_sim_open : NULL;
+        options.io_ctx = &sim;
+        cache = door_check_open(&file, &options);
+        cache_stats(cache, &all);
+        for (uint64_t part = 8; part > 0; part--) {
+            uint64_t budget = all.slot_bytes * (part * 3 % 8) / 8;
+
+            door_check_run(cache, &file, 40, (uint32_t)part);
+            cr_assert_eq(cache_resize(cache, budget, NULL), 0);
+            cache_stats(cache, &now);
+            cr_assert_leq(now.slots_used, now.slots);
+            if (budget < cache_min_bytes(&file.layout) + SLOT_CLASSES * (2 << 20)) /* rounded up to huge pages */
+                budget = cache_min_bytes(&file.layout) + SLOT_CLASSES * (2 << 20);
+            cr_assert_leq(now.slot_bytes, budget);
+        }
+        cr_assert_eq(cache_resize(cache, UINT64_MAX, NULL), 0);
+        cache_stats(cache, &now);
+        cr_assert_eq(now.slot_bytes, all.slot_bytes);
+        cr_assert_eq(now.slots, all.slots);
+        door_check_run(cache, &file, 200, 9);
+        cache_close(cache);
+    }
+    expert_file_fini(&file);
+}
+
+Test(cache_resize, not_in_the_midst_of_a_request)
+{
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache = open_small(&file, 2, &options);
+    struct expert_door *door = cache_door(cache);
+    struct expert_view view[2];
+    uint16_t ids[2] = { 1, 2 };
+    struct err err = { 0 };
+    size_t index;
+
+    cr_assert_eq(door->ops->request(door, 0, ids, 2, &err), 0);
+    cr_assert_eq(cache_resize(cache, 0, &err), -EBUSY);
+    cr_assert_eq(door->ops->next(door, &index, &view[0], &err), 1);
+    cr_assert_eq(door->ops->next(door, &index, &view[1], &err), 1);
+    cr_assert_eq(cache_resize(cache, 0, &err), -EBUSY);
+    cr_assert_not_null(strstr(err.text, "2 slots are pinned"), "%s", err.text);
+    cr_assert(expert_file_matches(&file, 0, ids[index], &view[1]));
+    door->ops->release(door, &view[0]);
+    door->ops->release(door, &view[1]);
+    cr_assert_eq(cache_resize(cache, 0, &err), 0);
+    cr_assert_eq(door->max_request, file.layout.n_used);
+    cache_close(cache);
+    expert_file_fini(&file);
+}
+
+/* Reads that a hint began are waited for, and what they brought may stay. */
+Test(cache_resize, with_reads_in_flight)
+{
+    struct io_sim sim = { .hold = true };
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache;
+    struct expert_door *door;
+    uint16_t ids[3] = { 4, 5, 6 };
+
+    expert_file_init(&file, &(struct expert_file_shape){ .n_layers = 3, .n_experts = 16, .n_used = 4, .rows = 20 });
+    cache_options_default(&options);
+    options.slot_budget = 1 << 30;
+    options.on_io_open = io_sim_open;
+    options.io_ctx = &sim;
+    cache = door_check_open(&file, &options);
+    door = cache_door(cache);
+    door->ops->hint(door, 1, ids, 3);
+    cr_assert_gt(sim.n_in_flight, 0);
+    cr_assert_eq(cache_resize(cache, 0, NULL), 0);
+    cr_assert_eq(sim.n_in_flight, 0);
+    door_check_run(cache, &file, 60, 1);
     cache_close(cache);
     expert_file_fini(&file);
 }

@@ -218,3 +218,64 @@ Test(io, buffers_that_cannot_be_registered)
     if (getuid() == 0)
         cr_assert_eq(seteuid(0), 0);
 }
+
+/* ---- buffers that come and go ---- */
+
+static uint64_t pinned_kib(void)
+{
+    unsigned long long kib = 0;
+    FILE *f = fopen("/proc/self/status", "re");
+    char line[128];
+
+    cr_assert_not_null(f);
+    while (fgets(line, sizeof(line), f) != NULL)
+        if (sscanf(line, "VmPin: %llu", &kib) == 1)
+            break;
+    fclose(f);
+    return kib;
+}
+
+static void read_into(struct io *io, char *dst)
+{
+    struct io_read read = { .dst = dst, .offset = 64, .bytes = 4096 };
+    struct io_done done;
+
+    memset(dst, 0, 4096);
+    io->ops->submit(io, &read, 1);
+    cr_assert_eq(io->ops->reap(io, &done, 1, true), 1);
+    cr_assert_eq(done.result, 4096);
+    cr_assert_eq(memcmp(dst, file.bytes[0] + 64, 4096), 0);
+}
+
+/* What is let go is pinned no longer; and wherever a read goes, in a buffer or beside them, it arrives. */
+Test(io, buffers_shrink_and_grow_again)
+{
+    int fd = open(file.files[0].path, O_RDONLY);
+    char *memory = aligned_alloc(4096, 8 << 20);
+    struct iovec whole[2] = { { memory, 4 << 20 }, { memory + (4 << 20), 4 << 20 } };
+    struct iovec less[2] = { { memory, 1 << 20 }, { 0 } };
+
+    memset(memory, 0, 8 << 20);
+    for (size_t which = 0; which < 2; which++) {
+        struct io_options options = { .fds = &fd, .n_fds = 1, .depth = 4, .buffers = whole, .n_buffers = 2 };
+        uint64_t before = pinned_kib(), all;
+        struct io *io = engine_open(which, &options);
+
+        if (io == NULL || io->ops->rebuffer == NULL)
+            continue;
+        all = pinned_kib() - before;
+        cr_assert(all == 0 || all == 8 << 10, "%lu KiB", (unsigned long)all); /* 0: RLIMIT_MEMLOCK forbids it */
+        read_into(io, memory + (7 << 20));
+        io->ops->rebuffer(io, less);
+        if (all > 0)
+            cr_assert_eq(pinned_kib() - before, 1 << 10);
+        read_into(io, memory);
+        read_into(io, memory + (7 << 20));
+        io->ops->rebuffer(io, whole);
+        cr_assert_eq(pinned_kib() - before, all);
+        read_into(io, memory + (7 << 20));
+        io->ops->close(io);
+    }
+    free(memory);
+    close(fd);
+}

@@ -113,6 +113,45 @@ Test(policy, whoever_may_not_go_stays)
         check_protection(open_policy(kind));
 }
 
+/* Which expert goes next, then and then, is the same whether or not experts have moved. */
+static void check_moves(enum policy_kind kind)
+{
+    uint32_t order[2][SLOTS - 2];
+
+    for (int moved = 0; moved < 2; moved++) {
+        struct policy *policy = open_policy(kind);
+        struct toy toy;
+
+        toy_init(&toy, policy);
+        for (uint32_t i = 0; i < 60; i++) /* six experts, so that two slots stay empty */
+            toy_use(&toy, i * 7 % 5 % 3, i * i % 2);
+        cr_assert_eq(toy.n_held, SLOTS - 2);
+        for (uint32_t to = SLOTS - 2; moved && to < SLOTS; to++) {
+            uint32_t from = 3 * (to - (SLOTS - 2)) + 1;
+
+            policy->ops->move(policy, from, to);
+            toy.key_of[to] = toy.key_of[from];
+            toy.key_of[from] = SLOT_NONE;
+        }
+        for (uint32_t i = 0; i < SLOTS - 2; i++) {
+            uint32_t slot = policy->ops->victim(policy, 0, may_go, &toy);
+
+            cr_assert_neq(slot, SLOT_NONE);
+            order[moved][i] = toy.key_of[slot];
+            policy->ops->drop(policy, slot);
+        }
+        cr_assert_eq(policy->ops->victim(policy, 0, may_go, &toy), SLOT_NONE);
+        policy->ops->close(policy);
+    }
+    cr_assert_arr_eq(order[0], order[1], sizeof(order[0]));
+}
+
+Test(policy, a_move_is_no_use)
+{
+    for (int kind = 0; kind < POLICIES; kind++)
+        check_moves(kind);
+}
+
 static bool nobody(const void *ctx, uint32_t slot)
 {
     return false;

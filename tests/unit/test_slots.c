@@ -5,6 +5,8 @@
 #include "tests/support/door_check.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -208,6 +210,171 @@ Test(slots, behave_like_the_simple_model)
         cr_assert_eq(slots.n_pinned[0], n_pinned);
         slots_fini(&slots);
     }
+    expert_file_fini(&file);
+}
+
+/* ---- giving back ---- */
+
+static uint64_t resident_bytes(void)
+{
+    unsigned long long pages[2] = { 0 };
+    FILE *f = fopen("/proc/self/statm", "re");
+
+    cr_assert(f != NULL && fscanf(f, "%llu %llu", &pages[0], &pages[1]) == 2);
+    fclose(f);
+    return pages[1] * 4096;
+}
+
+static void fill(struct slots *s, uint32_t c, uint32_t n)
+{
+    for (uint32_t key = 0; key < n; key++) {
+        uint32_t slot = slots_take(s, c, key, false);
+
+        memset(s->slot[slot].data, (int)key + 1, s->plan.class[c].slot_bytes);
+        slots_ready(s, slot);
+    }
+}
+
+/* Everyone who is said to be there is there, whole, within the live part; and the counts add up. */
+static uint32_t assert_sound(const struct slots *s, uint32_t n_keys)
+{
+    const struct slot_class *class = &s->plan.class[0];
+    uint32_t n_held = 0;
+
+    for (uint32_t key = 0; key < n_keys; key++) {
+        uint32_t slot = slots_find(s, key);
+
+        if (slot == SLOT_NONE)
+            continue;
+        n_held++;
+        cr_assert_lt(slot, class->n_live);
+        cr_assert_eq(s->slot[slot].key, key);
+        cr_assert_eq(s->slot[slot].data, class->arena + slot * class->slot_bytes);
+        for (uint64_t i = 0; i < class->slot_bytes; i += 511)
+            cr_assert_eq(s->slot[slot].data[i], (char)(key + 1));
+    }
+    cr_assert_eq(s->n_used, n_held);
+    cr_assert_eq(s->n_free[0] + n_held, class->n_live);
+    return n_held;
+}
+
+Test(slots_resize, the_coldest_go_and_the_rest_stays_whole)
+{
+    struct expert_file file;
+
+    expert_file_init(&file, &(struct expert_file_shape){ .n_layers = 2, .n_experts = 40, .n_used = 4, .rows = 40 });
+    for (enum policy_kind kind = 0; kind < POLICIES; kind++) {
+        uint32_t n_live[SLOT_CLASSES] = { 0 };
+        struct slots s;
+        uint32_t all;
+
+        cr_assert_eq(slots_init(&s, &file.layout, 4096, 64 << 20, kind, NULL), 0);
+        all = s.n_slots;
+        cr_assert_eq(all, 80);
+        fill(&s, 0, all);
+        for (uint32_t round = 0; round < 20; round++) /* the odd ones are hot */
+            for (uint32_t layer = 0; layer < 2; layer++)
+                for (uint32_t e = 1; e < 40; e += 2)
+                    slots_use(&s, slots_find(&s, layer * 40 + e));
+        for (uint32_t n = 70; n >= 40; n -= 10) {
+            n_live[0] = n;
+            cr_assert_eq(slots_resize(&s, n_live), 0);
+            cr_assert_eq(assert_sound(&s, 80), n);
+            for (uint32_t key = 1; key < 80; key += 2)
+                cr_assert_neq(slots_find(&s, key), SLOT_NONE, "%s: %u of %u", policy_name(kind), key, n);
+        }
+        n_live[0] = all;
+        cr_assert_eq(slots_resize(&s, n_live), 0);
+        cr_assert_eq(assert_sound(&s, 80), 40);
+        cr_assert_eq(s.bytes, s.plan.bytes);
+        for (uint32_t key = 0; key < 80; key += 2) { /* and the new ones hold what they are given */
+            uint32_t slot = slots_take(&s, 0, key, true);
+
+            cr_assert_neq(slot, SLOT_NONE);
+            memset(s.slot[slot].data, (int)key + 1, s.plan.class[0].slot_bytes);
+            slots_ready(&s, slot);
+        }
+        cr_assert_eq(assert_sound(&s, 80), 80);
+        slots_fini(&s);
+    }
+    expert_file_fini(&file);
+}
+
+Test(slots_resize, the_memory_is_the_machines_again)
+{
+    uint32_t n_live[SLOT_CLASSES] = { 0 };
+    struct expert_file file;
+    uint64_t before, held, less;
+    struct slots s;
+
+    expert_file_init(&file, &(struct expert_file_shape){ .n_layers = 4, .n_experts = 64, .n_used = 4, .rows = 100 });
+    before = resident_bytes();
+    cr_assert_eq(slots_init(&s, &file.layout, 4096, 48 << 20, POLICY_LRU, NULL), 0);
+    held = resident_bytes();
+    cr_assert_geq(held, before + s.bytes - (1 << 20));
+    slots_fit(&s, &file.layout, 4096, 12 << 20, n_live);
+    cr_assert_eq(slots_resize(&s, n_live), 0);
+    less = resident_bytes();
+    cr_assert_leq(s.bytes, 12 << 20);
+    cr_assert_leq(less, held - (s.plan.bytes - s.bytes) + (1 << 20));
+    slots_fit(&s, &file.layout, 4096, UINT64_MAX, n_live);
+    cr_assert_eq(slots_resize(&s, n_live), 0);
+    cr_assert_eq(slots_live(&s), s.n_slots);
+    cr_assert_geq(resident_bytes(), held - (1 << 20));
+    slots_fini(&s);
+    expert_file_fini(&file);
+}
+
+Test(slots_resize, a_budget_is_kept_down_to_the_least_that_works)
+{
+    static const uint32_t grows[] = { 0, 30, 100 };
+
+    for (size_t g = 0; g < 3; g++) {
+        struct expert_file file;
+        struct slots s;
+        uint64_t least;
+
+        expert_file_init(&file,
+                         &(struct expert_file_shape){
+                             .n_layers = 6, .n_experts = 32, .n_used = 4, .rows = 60, .grow = grows[g], .seed = g });
+        least = slot_plan_min_bytes(&file.layout, 4096);
+        cr_assert_eq(slots_init(&s, &file.layout, 4096, least * 6, POLICY_NEXT_USE, NULL), 0);
+        for (uint64_t budget = least * 7; budget > least / 2; budget -= least / 3) {
+            uint32_t n_live[SLOT_CLASSES];
+
+            slots_fit(&s, &file.layout, 4096, budget, n_live);
+            cr_assert_eq(slots_resize(&s, n_live), 0);
+            cr_assert_leq(s.bytes, budget > least + (8 << 20) ? budget : least + (8 << 20)); /* huge pages */
+            for (uint32_t c = 0; c < s.plan.n_classes; c++) {
+                cr_assert_geq(n_live[c], file.layout.n_used);
+                cr_assert_leq(n_live[c], s.plan.class[c].n_slots);
+            }
+        }
+        slots_fini(&s);
+        expert_file_fini(&file);
+    }
+}
+
+Test(slots_resize, no_memory_to_take_again_leaves_what_there_is)
+{
+    uint32_t few[SLOT_CLASSES] = { 0 }, many[SLOT_CLASSES] = { 0 };
+    struct expert_file file;
+    struct slots s;
+
+    expert_file_init(&file, &(struct expert_file_shape){ .n_layers = 2, .n_experts = 20, .n_used = 4, .rows = 40 });
+    cr_assert_eq(slots_init(&s, &file.layout, 4096, 64 << 20, POLICY_LFU, NULL), 0);
+    fill(&s, 0, 40);
+    few[0] = 10;
+    many[0] = 40;
+    cr_assert_eq(slots_resize(&s, few), 0);
+    mem_fail_after(0);
+    cr_assert_eq(slots_resize(&s, many), -ENOMEM);
+    mem_fail_after(-1);
+    cr_assert_eq(assert_sound(&s, 40), 10);
+    cr_assert_eq(slots_live(&s), 10);
+    cr_assert_eq(slots_resize(&s, many), 0);
+    cr_assert_eq(assert_sound(&s, 40), 10);
+    slots_fini(&s);
     expert_file_fini(&file);
 }
 
