@@ -19,6 +19,7 @@
 #include "base/err.h"
 #include "compute/device.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,7 +27,8 @@ struct expert_view {
     struct weight gate, up, down;
     uint32_t layer;
     uint16_t expert;
-    void *pin; /* the door's own */
+    bool on_host; /* the weights lie in the host's memory, for the CPU to compute; only where host_views allows it */
+    void *pin;    /* the door's own */
 };
 
 struct expert_door;
@@ -48,11 +50,14 @@ struct expert_door_ops {
     void (*arrange)(struct expert_door *, uint32_t layer, uint16_t *ids, size_t n);
     /* A wish, not a need (prefetch): may be ignored, never evicts what an open request needs. May be NULL. */
     void (*hint)(struct expert_door *, uint32_t layer, const uint16_t *ids, size_t n);
+    /* The CPU took so long to compute experts of so many bytes that were handed out on the host. May be NULL. */
+    void (*spent)(struct expert_door *, uint64_t bytes, uint64_t ns);
 };
 
 struct expert_door {
     const struct expert_door_ops *ops;
     size_t max_request; /* most experts that one request may name; a larger set is asked for in parts */
+    bool host_views;    /* set by who asks, before a request: views may be on_host */
 };
 
 #endif

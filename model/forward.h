@@ -36,7 +36,8 @@ struct forward_hooks {
     void (*on_request)(void *ctx, uint32_t layer, uint32_t n);
     void (*on_layer)(void *ctx, uint32_t layer, const float *x /* device [n, n_embd] f32, residual after it */,
                      uint32_t n);
-    void *ctx; /* any hook may be NULL */
+    void *ctx;       /* any hook may be NULL */
+    bool no_logits;  /* on_route does without (NULL): on a device with memory of its own that saves a way back */
 };
 
 struct forward_options {
@@ -47,6 +48,10 @@ struct forward_options {
     enum kv_type kv_type;
     bool lock;             /* mlock the dense weights */
     uint32_t predict_rows; /* most tokens of a batch for which forward_predict is asked; 0: never */
+    /* A CPU device that computes what the door hands out on the host, for batches of at most help_rows tokens, while
+     * `device`, whose memory is its own, computes the rest. NULL: everything is computed on `device`. Borrowed. */
+    struct device *helper;
+    uint32_t help_rows;
     struct forward_hooks hooks;
 };
 
@@ -54,10 +59,14 @@ struct forward_options {
  * max_expert_rows); the rest is left alone. */
 void forward_cpu_options(const struct model *model, const struct forward_options *options,
                          struct cpu_device_options *cpu_options);
+/* The same for the helper. */
+void forward_helper_options(const struct model *model, const struct forward_options *options,
+                            struct cpu_device_options *cpu_options);
 
-/* How a forward's memory divides; bytes, exactly what forward_open takes on this device. */
+/* How a forward's memory divides; bytes, exactly what forward_open takes on this device. `host` is the host's memory
+ * beside a device that has its own, and 0 otherwise. */
 struct forward_bytes {
-    uint64_t dense, kv, activations;
+    uint64_t dense, kv, activations, host;
 };
 void forward_measure(const struct model *model, struct device *device, const struct forward_options *options,
                      struct forward_bytes *ret_bytes);

@@ -46,6 +46,9 @@ int arena_open(struct arena *arena, bool lock, const char *what, struct err *err
         return 0;
     r = on_host(arena) ? mem_map(bytes, MEM_HUGE | MEM_POPULATE | (lock ? MEM_LOCK : 0), &p, NULL)
                        : arena->device->ops->alloc(arena->device, bytes, &p);
+    if (r < 0 && !on_host(arena))
+        return err_set(err, r, "no memory for %s (%zu bytes): %s: %s", what, bytes, arena->device->name,
+                       err_text(&arena->device->err));
     if (r < 0)
         return err_set(err, r, "no memory for %s (%zu bytes)", what, bytes);
     arena->base = p;

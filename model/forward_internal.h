@@ -3,7 +3,7 @@
  * forward_internal.h: what the files of the forward pass share. See model/forward.h for the pass itself.
  *
  * forward.c evaluates a batch; forward_layer.c is one layer; forward_moe.c runs a layer's experts through the door;
- * forward_predict.c looks ahead; forward_open.c takes the memory and gives it back.
+ * forward_help.c has the CPU take its part of them; forward_predict.c looks ahead; forward_open.c takes the memory and gives it back.
  */
 #ifndef EXPERTD_MODEL_FORWARD_INTERNAL_H
 #define EXPERTD_MODEL_FORWARD_INTERNAL_H
@@ -52,6 +52,15 @@ struct predict {
     struct acts *acts; /* owned; NULL when predict_rows is 0 */
 };
 
+/* The CPU's part of a layer, beside a device with memory of its own. R is help_rows. */
+struct help {
+    float *h;          /* host [R, n_embd]: the rows that experts work on */
+    float *y;          /* host [R * n_used, n_embd]: the outputs, in rows as of buffers.y */
+    bool *written;     /* host [R * n_used]: rows of y that this layer's experts have made */
+    bool has_h;        /* h holds this layer's rows */
+    struct acts *acts; /* owned, the helper's; NULL without one */
+};
+
 /* A layer's work sorted by expert. Expert e has the pairs first[e] .. first[e + 1] - 1 of src and dst. */
 struct moe {
     uint32_t *first;            /* host [n_experts + 1] */
@@ -59,8 +68,10 @@ struct moe {
     uint32_t *all, *shared_dst; /* host [B]: 0 .. B-1, and the shared expert's rows of y */
     uint16_t *wanted;           /* host [n_experts]: chosen at least once; rising, or as the door likes them */
     uint16_t *every;            /* host [n_experts]: 0 .. n_experts-1 */
-    struct expert_call *calls;  /* host [n_experts + 1] */
-    struct expert_view *views;  /* host [n_experts] */
+    struct expert_call *calls;  /* host [n_experts + 1]: for the device, from the front */
+    struct expert_call *helped; /* host [n_experts]: for the helper, where there is one */
+    uint32_t n_helped;
+    struct expert_view *views; /* host [n_experts] */
 };
 
 struct forward {
@@ -77,6 +88,7 @@ struct forward {
     struct buffers b;
     struct moe moe;
     struct predict predict;
+    struct help help;
     struct acts *acts; /* owned */
     uint32_t row;      /* of b.x: the first one that the current layer's experts work on */
 };
@@ -87,6 +99,14 @@ int forward_device_error(const struct forward *forward, int r, struct err *err);
 /* One layer over the batch: b.x in, b.x out. Of the last layer only the keys and values are needed for all tokens; what
  * follows is done for those from asked_from to asked_end. */
 int forward_layer(struct forward *forward, uint32_t layer, const struct batch *batch, struct err *err);
+
+/* Whether the helper may take experts of a batch of n rows. */
+bool forward_may_help(const struct forward *forward, uint32_t n);
+/* Fetch the n rows of b.h for the helper, unless it has them. Before the layer's experts are given to the device, or it
+ * is them that the host waits for. */
+int forward_help_begin(struct forward *forward, uint32_t n, struct err *err);
+/* Compute moe.helped, and bring the outputs to b.y. */
+int forward_help_run(struct forward *forward, struct err *err);
 
 /* The chosen experts (b.ids) and the shared one over the n rows set in acts; their outputs are added to b.x from `row`
  * on. */

@@ -137,7 +137,7 @@ static int route(struct forward *f, const struct dense_layer *layer, uint32_t n)
     if ((r = norm_into_acts(f, layer->ffn_norm, n)) < 0 ||
         (r = ops->linear(f->device, f->acts, lin, layer->shared_router.data != NULL ? 2 : 1)) < 0)
         return r;
-    if (f->b.host_router != f->b.router && f->options.hooks.on_route != NULL &&
+    if (f->b.host_router != f->b.router && f->options.hooks.on_route != NULL && !f->options.hooks.no_logits &&
         (r = ops->download(f->device, f->b.host_router, f->b.router, (size_t)n * f->hp->n_experts * sizeof(float))) < 0)
         return r;
     return ops->route(f->device, &f->hp->route, f->b.router, n, f->b.ids, f->b.weights);
@@ -163,7 +163,7 @@ static int experts_block(struct forward *f, uint32_t layer, uint32_t n, struct e
     if (r < 0)
         return r;
     if (hooks->on_route != NULL)
-        hooks->on_route(hooks->ctx, layer, f->b.host_router, f->b.ids, n);
+        hooks->on_route(hooks->ctx, layer, hooks->no_logits ? NULL : f->b.host_router, f->b.ids, n);
     return forward_moe(f, layer, n, err);
 }
 

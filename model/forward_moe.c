@@ -50,24 +50,31 @@ static struct expert_call shared_call_of(const struct forward *f, const struct d
                                  .n_rows = n };
 }
 
-/* Take what is ready, at least one unless `have` calls are there already. Returns how many were taken, 0 when the
- * request is done (or, with `have`, when nothing is ready yet). */
-static int take_ready(struct forward *f, uint32_t have, struct err *err)
+/* Take what is ready, at least one unless `have` calls are there already; what lies on the host is set aside for the
+ * helper. Returns how many were taken, 0 when the request is done (or, with `have`, when nothing is ready yet), and
+ * counts the device's calls in ret_calls. */
+static int take_ready(struct forward *f, uint32_t have, uint32_t *ret_calls, struct err *err)
 {
     struct expert_door *door = f->door;
     struct expert_view *views = f->moe.views;
     size_t index;
+    uint32_t n_calls = have;
     int n = 0, r = 1;
 
+    f->moe.n_helped = 0;
     if (have == 0)
         r = door->ops->next(door, &index, &views[n], err);
     else
         r = door->ops->try_next(door, &index, &views[n], err);
     while (r > 0) {
-        f->moe.calls[have + n] = expert_call_of(f, &views[n]);
+        if (views[n].on_host)
+            f->moe.helped[f->moe.n_helped++] = expert_call_of(f, &views[n]);
+        else
+            f->moe.calls[n_calls++] = expert_call_of(f, &views[n]);
         n++;
         r = door->ops->try_next(door, &index, &views[n], err);
     }
+    *ret_calls = n_calls;
     return r < 0 && r != -EAGAIN ? r : n;
 }
 
@@ -92,17 +99,36 @@ static void ask(struct forward *f, const struct part *part)
         hooks->on_request(hooks->ctx, part->layer, part->n_tokens);
 }
 
+/* What take_ready has collected: the device's part first, which it does while the helper does the other. */
+static int run_ready(struct forward *f, uint32_t n_tokens, uint32_t n_calls, struct err *err)
+{
+    bool help = f->moe.n_helped > 0;
+    int r = help ? forward_help_begin(f, n_tokens, err) : 0;
+
+    if (r < 0)
+        return r;
+    if (n_calls > 0) {
+        r = f->device->ops->experts(f->device, f->acts, f->moe.calls, n_calls, f->b.y);
+        if (r < 0)
+            return forward_device_error(f, r, err);
+    }
+    return help ? forward_help_run(f, err) : 0;
+}
+
 /* One request: run what is ready while the rest arrives. */
 static int run_part(struct forward *f, const struct part *part, struct err *err)
 {
     struct expert_door *door = f->door;
-    uint32_t n_done = 0, have = part->have;
-    int n, r = door->ops->request(door, part->layer, part->ids, part->n_ids, err);
+    uint32_t n_done = 0, have = part->have, n_calls;
+    int n, r;
+
+    door->host_views = forward_may_help(f, part->n_tokens);
+    r = door->ops->request(door, part->layer, part->ids, part->n_ids, err);
 
     if (r >= 0)
         ask(f, part);
     while (r >= 0 && (n_done < part->n_ids || have > 0)) {
-        n = take_ready(f, have, err);
+        n = take_ready(f, have, &n_calls, err);
         if (n < 0) {
             r = n;
             break;
@@ -112,9 +138,7 @@ static int run_part(struct forward *f, const struct part *part, struct err *err)
                         part->n_ids);
             break;
         }
-        r = f->device->ops->experts(f->device, f->acts, f->moe.calls, have + (uint32_t)n, f->b.y);
-        if (r < 0)
-            forward_device_error(f, r, err);
+        r = run_ready(f, part->n_tokens, n_calls, err);
         for (int i = 0; i < n && r >= 0; i++)
             door->ops->release(door, &f->moe.views[i]);
         n_done += (uint32_t)n;
@@ -174,6 +198,7 @@ int forward_moe(struct forward *f, uint32_t layer, uint32_t n, struct err *err)
     float *x = f->b.x + (size_t)f->row * n_embd;
     int r;
 
+    f->help.has_h = false;
     /* The shared expert needs no reading: it goes first, while the others are on their way. */
     if (dense->shared_gate.data != NULL)
         f->moe.calls[have++] = shared_call_of(f, dense, n);

@@ -22,6 +22,16 @@ void forward_cpu_options(const struct model *model, const struct forward_options
     cpu_options->max_expert_rows = pairs < ENOUGH_ROWS ? (uint32_t)pairs : ENOUGH_ROWS;
 }
 
+void forward_helper_options(const struct model *model, const struct forward_options *options,
+                            struct cpu_device_options *cpu_options)
+{
+    const struct hparams *hp = model_hparams(model);
+
+    cpu_options->max_rows = options->help_rows;
+    cpu_options->max_ff = hp->n_ff_expert;
+    cpu_options->max_expert_rows = options->help_rows * hp->n_used;
+}
+
 static void lay_buffers(struct forward *f)
 {
     const struct hparams *hp = f->hp;
@@ -62,6 +72,16 @@ static void lay_moe(struct forward *f)
     f->moe.every = arena_take(host, n_experts, sizeof(*f->moe.every));
     f->moe.calls = arena_take(host, n_experts + 1, sizeof(*f->moe.calls));
     f->moe.views = arena_take(host, n_experts + 1, sizeof(*f->moe.views));
+    f->moe.helped = arena_take(host, f->options.helper != NULL ? n_experts : 0, sizeof(*f->moe.helped));
+}
+
+static void lay_help(struct forward *f)
+{
+    size_t n = f->options.helper != NULL ? f->options.help_rows : 0;
+
+    f->help.h = arena_take(&f->host_arena, n, f->hp->n_embd * sizeof(float));
+    f->help.y = arena_take(&f->host_arena, n * f->hp->n_used, f->hp->n_embd * sizeof(float));
+    f->help.written = arena_take(&f->host_arena, n, f->hp->n_used * sizeof(*f->help.written));
 }
 
 static void lay_predict(struct forward *f)
@@ -86,6 +106,7 @@ static void lay_all(struct forward *f)
     lay_buffers(f);
     lay_moe(f);
     lay_predict(f);
+    lay_help(f);
 }
 
 static void forward_init(struct forward *f, const struct model *model, struct device *device,
@@ -131,7 +152,14 @@ void forward_measure(const struct model *model, struct device *device, const str
     forward_init(&f, model, device, options);
     ret_bytes->dense = arena_bytes(&f.weights_arena);
     ret_bytes->kv = arena_bytes(&f.kv_arena);
-    ret_bytes->activations = acts + arena_bytes(&f.work_arena) + arena_bytes(&f.host_arena) + sizeof(f);
+    ret_bytes->activations = acts + arena_bytes(&f.work_arena);
+    ret_bytes->host = arena_bytes(&f.host_arena) + sizeof(f);
+    if (options->helper != NULL)
+        ret_bytes->host += acts_taken(options->helper, options->help_rows, hp->n_embd);
+    if (!device->host_visible)
+        return;
+    ret_bytes->activations += ret_bytes->host;
+    ret_bytes->host = 0;
 }
 
 static int options_check(const struct forward_options *options, const struct expert_door *door, struct err *err)
@@ -145,6 +173,9 @@ static int options_check(const struct forward_options *options, const struct exp
             "batches of %u tokens with %u rows of logits and %u looked ahead for: at most %u of the first two, "
             "and no more of the last than of the first",
             options->max_batch, options->max_logits, options->predict_rows, 1 << 20);
+    if (options->helper != NULL && (options->help_rows == 0 || options->help_rows > options->max_batch))
+        return err_set(err, -EINVAL, "a helper for batches of %u tokens, where 1 to %u make sense", options->help_rows,
+                       options->max_batch);
     if (door->max_request == 0)
         return err_set(err, -EINVAL, "the expert door lets no expert through");
     return 0;
@@ -165,6 +196,11 @@ static int take_memory(struct forward *f, struct err *err)
         r = f->device->ops->acts_open(f->device, f->options.predict_rows, f->hp->n_embd, &f->predict.acts);
     if (r < 0)
         return forward_device_error(f, r, err);
+    if (f->options.helper != NULL) {
+        r = f->options.helper->ops->acts_open(f->options.helper, f->options.help_rows, f->hp->n_embd, &f->help.acts);
+        if (r < 0)
+            return err_set(err, r, "%s: %s", f->options.helper->name, err_text(&f->options.helper->err));
+    }
     for (uint32_t e = 0; e < f->hp->n_experts; e++)
         f->moe.every[e] = (uint16_t)e;
     for (uint32_t i = 0; i < f->options.max_batch; i++) {
@@ -207,6 +243,8 @@ void forward_close(struct forward *f)
         f->device->ops->acts_close(f->device, f->acts);
     if (f->predict.acts != NULL)
         f->device->ops->acts_close(f->device, f->predict.acts);
+    if (f->help.acts != NULL)
+        f->options.helper->ops->acts_close(f->options.helper, f->help.acts);
     arena_close(&f->host_arena);
     arena_close(&f->work_arena);
     arena_close(&f->kv_arena);

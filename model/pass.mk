@@ -4,7 +4,7 @@ libmodel_a_SOURCES += \
 	model/forward_dense.c model/forward_dense.h \
 	model/forward_internal.h \
 	model/forward_layer.c \
-	model/forward_moe.c \
+	model/forward_moe.c model/forward_help.c \
 	model/forward_open.c \
 	model/forward_predict.c \
 	model/kv.c model/kv.h

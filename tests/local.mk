@@ -17,6 +17,10 @@ include tests/e2e/local.mk
 include tests/e2e/cli.mk
 include tests/fuzz/local.mk
 
+# A device with a memory of its own that is none.
+support_sim = tests/support/sim_device.c tests/support/sim_device.h tests/support/sim_internal.h \
+	tests/support/sim_memory.c tests/support/sim_stream.c
+
 # Counts what is taken through base/mem.h.
 support_memory_count = tests/support/memory_count.c tests/support/memory_count.h
 MEMORY_COUNT_LDFLAGS = -Wl,--wrap=mem_map,--wrap=mem_alloc,--wrap=mem_calloc,--wrap=mem_zalloc

@@ -12,6 +12,7 @@
 #define EXPERTD_TESTS_GOLDEN_H
 
 #include "base/err.h"
+#include "compute/cpu_device.h"
 #include "model/model.h"
 
 #include <stdbool.h>
@@ -45,6 +46,10 @@ void golden_close(struct golden *golden);
 struct golden_run_options {
     const char *cpu_level; /* NULL: the best this machine has */
     uint32_t chunk;        /* tokens of a prompt evaluated together; 0: all */
+    /* Another device than the CPU, with room for as much; NULL otherwise. */
+    int (*on_device_open)(void *ctx, const struct cpu_device_options *like, struct device **ret_device,
+                          struct err *err);
+    void *ctx;
 };
 int golden_run(const struct model *model, const struct golden *like, const struct golden_run_options *options,
                struct golden **ret_ours, struct err *err);

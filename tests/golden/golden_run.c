@@ -13,6 +13,8 @@ struct recorder {
     const struct hparams *hp;
     struct golden_prompt *prompt;
     uint32_t row;
+    struct device *device;
+    int failed; /* what brought back a residual stream */
 };
 
 static void on_route(void *ctx, uint32_t layer, const float *logits, const uint16_t *ids, uint32_t n)
@@ -31,8 +33,10 @@ static void on_layer(void *ctx, uint32_t layer, const float *x, uint32_t n)
     struct recorder *rec = ctx;
     size_t n_embd = rec->hp->n_embd;
 
-    memcpy(rec->prompt->layers + ((size_t)layer * rec->prompt->n_layer_rows + rec->row) * n_embd, x,
-           n * n_embd * sizeof(*x));
+    float *to = rec->prompt->layers + ((size_t)layer * rec->prompt->n_layer_rows + rec->row) * n_embd;
+    int r = rec->device->ops->download(rec->device, to, x, n * n_embd * sizeof(*x));
+
+    rec->failed = r < 0 ? r : rec->failed;
 }
 
 static void prompt_init(struct golden_prompt *p, const struct golden_prompt *like, const struct golden *golden)
@@ -75,7 +79,7 @@ static int prompt_run(struct forward *forward, struct recorder *rec, uint32_t ch
 static int prompts_run(const struct model *model, struct device *device, struct ram_door *ram, struct golden *ours,
                        uint32_t max_rows, uint32_t chunk, struct err *err)
 {
-    struct recorder rec = { .hp = ours->hp };
+    struct recorder rec = { .hp = ours->hp, .device = device };
     struct forward_options options = { .n_ctx = max_rows,
                                        .n_seqs = 1,
                                        .max_batch = max_rows,
@@ -92,19 +96,21 @@ static int prompts_run(const struct model *model, struct device *device, struct 
         r = prompt_run(forward, &rec, chunk, err);
     }
     forward_close(forward);
-    return r;
+    return r < 0 ? r : rec.failed;
 }
 
-static int device_open(const struct model *model, const char *level, uint32_t max_batch, struct device **ret_device,
-                       struct err *err)
+static int device_open(const struct model *model, const struct golden_run_options *how, uint32_t max_batch,
+                       struct device **ret_device, struct err *err)
 {
     struct forward_options options = { .max_batch = max_batch };
     struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVEL_BEST };
-    int r = level != NULL ? cpu_level_parse(level, &cpu.max_level, err) : 0;
+    int r = how->cpu_level != NULL ? cpu_level_parse(how->cpu_level, &cpu.max_level, err) : 0;
 
     if (r < 0)
         return r;
     forward_cpu_options(model, &options, &cpu);
+    if (how->on_device_open != NULL)
+        return how->on_device_open(how->ctx, &cpu, ret_device, err);
     return cpu_device_open(&cpu, ret_device, err);
 }
 
@@ -126,12 +132,16 @@ int golden_run(const struct model *model, const struct golden *like, const struc
         prompt_init(&ours->prompts[i], &like->prompts[i], ours);
         max_rows = like->prompts[i].n_rows > max_rows ? like->prompts[i].n_rows : max_rows;
     }
-    if ((r = ram_door_open(model, &manners, &ram, err)) == 0 &&
-        (r = device_open(model, options->cpu_level, max_rows, &device, err)) == 0)
+    r = device_open(model, options, max_rows, &device, err);
+    if (r == 0) {
+        manners.device = device->host_visible ? NULL : device;
+        r = ram_door_open(model, &manners, &ram, err);
+    }
+    if (r == 0)
         r = prompts_run(model, device, ram, ours, max_rows, options->chunk, err);
+    ram_door_close(ram);
     if (device != NULL)
         device->ops->close(device);
-    ram_door_close(ram);
     if (r < 0) {
         golden_close(ours);
         return r;

@@ -1,7 +1,7 @@
 EXTRA_DIST += tests/golden/data tools/tiny
 
 if HAVE_CRITERION
-golden_tests = tests/golden/test_golden tests/golden/test_golden_shared
+golden_tests = tests/golden/test_golden tests/golden/test_golden_shared tests/golden/test_golden_device
 check_PROGRAMS += $(golden_tests)
 TESTS += $(golden_tests)
 
@@ -18,4 +18,8 @@ tests_golden_test_golden_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(JANSSON_LIBS) $(CR
 tests_golden_test_golden_shared_SOURCES = tests/golden/test_golden_shared.c $(golden_sources)
 tests_golden_test_golden_shared_CPPFLAGS = $(CRITERION_CPPFLAGS) $(JANSSON_CFLAGS)
 tests_golden_test_golden_shared_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(JANSSON_LIBS) $(CRITERION_LIBS)
+tests_golden_test_golden_device_SOURCES = tests/golden/test_golden_device.c $(golden_sources) $(support_sim) \
+	tests/support/tiny_model.c tests/support/tiny_model.h
+tests_golden_test_golden_device_CPPFLAGS = $(CRITERION_CPPFLAGS) $(JANSSON_CFLAGS)
+tests_golden_test_golden_device_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(JANSSON_LIBS) $(CRITERION_LIBS)
 endif

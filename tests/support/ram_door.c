@@ -14,6 +14,7 @@ struct ram_door {
     struct ram_door_options options;
     struct ram_door_counts counts;
     char *weights;
+    struct device *device; /* whose memory that is; NULL: the host's */
     uint64_t bytes;
     uint64_t random;
     size_t pinned;
@@ -196,6 +197,22 @@ static int read_layers(struct ram_door *ram, const struct expert_layout *layout,
     return 0;
 }
 
+/* Move the experts over to the device. */
+static int give_to_device(struct ram_door *ram, struct device *device, struct err *err)
+{
+    void *there;
+    int r = device->ops->alloc(device, ram->bytes, &there);
+
+    if (r == 0)
+        r = device->ops->upload(device, there, ram->weights, ram->bytes);
+    if (r < 0)
+        return err_set(err, r, "%s", err_text(&device->err));
+    mem_unmap(ram->weights, ram->bytes);
+    ram->weights = there;
+    ram->device = device;
+    return 0;
+}
+
 int ram_door_open(const struct model *model, const struct ram_door_options *options, struct ram_door **ret_door,
                   struct err *err)
 {
@@ -208,6 +225,8 @@ int ram_door_open(const struct model *model, const struct ram_door_options *opti
     ram->door.ops = &ram_ops;
     ram_door_set(ram, options);
     r = read_layers(ram, model_layout(model), err);
+    if (r == 0 && options->device != NULL)
+        r = give_to_device(ram, options->device, err);
     if (r < 0) {
         ram_door_close(ram);
         return r;
@@ -220,7 +239,10 @@ void ram_door_close(struct ram_door *ram)
 {
     if (ram == NULL)
         return;
-    mem_unmap(ram->weights, ram->bytes);
+    if (ram->device != NULL)
+        ram->device->ops->free(ram->device, ram->weights, ram->bytes);
+    else
+        mem_unmap(ram->weights, ram->bytes);
     mem_free(ram->layers);
     mem_free(ram);
 }

@@ -21,6 +21,7 @@ struct ram_door_options {
     uint64_t shuffle_seed;    /* 0: in the order asked for, all ready at once */
     uint64_t fail_next_at;    /* the n-th expert to come out fails instead, once; 0: never */
     uint64_t fail_request_at; /* the n-th request fails, once; 0: never */
+    struct device *device;    /* at open: whose memory holds the experts; NULL: the host's. Borrowed. */
 };
 
 struct ram_door_counts {
