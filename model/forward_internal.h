@@ -3,7 +3,8 @@
  * forward_internal.h: what the files of the forward pass share. See model/forward.h for the pass itself.
  *
  * forward.c evaluates a batch; forward_layer.c is one layer; forward_moe.c runs a layer's experts through the door;
- * forward_help.c has the CPU take its part of them; forward_predict.c looks ahead; forward_open.c takes the memory and gives it back.
+ * forward_help.c has the CPU take its part of them; forward_predict.c looks ahead; forward_open.c takes the memory and
+ * gives it back.
  */
 #ifndef EXPERTD_MODEL_FORWARD_INTERNAL_H
 #define EXPERTD_MODEL_FORWARD_INTERNAL_H
