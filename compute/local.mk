@@ -12,6 +12,7 @@ libcompute_a_SOURCES = \
 	compute/cpu/product.c \
 	compute/cpu/simple.c \
 	compute/cpu/threads.c compute/cpu/threads.h \
+	compute/cpu/tile_rows.h \
 	compute/cpu/unpack_kernels.h \
 	compute/cpu/vec.h \
 	compute/cpu_device.h \

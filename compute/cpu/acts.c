@@ -9,9 +9,9 @@ size_t cpu_unpacked_bytes(uint32_t max_cols)
     size_t most = 0;
 
     for (enum act_flavour f = 0; f < ACT_FLAVOURS; f++)
-        if (weight_row_bytes(f, max_cols) > most)
-            most = weight_row_bytes(f, max_cols);
-    return DOTS_ROWS * small_pad(most);
+        if (tile_bytes(f, max_cols) > most)
+            most = tile_bytes(f, max_cols);
+    return small_pad(most);
 }
 
 size_t cpu_acts_bytes(struct device *device, uint32_t max_rows, uint32_t max_cols)

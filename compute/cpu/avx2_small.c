@@ -1,107 +1,61 @@
 /* SPDX-License-Identifier: MIT
  *
  * avx2_small.c: products of 32-weight blocks (ACT_SMALL in kernels.h), one block to a register.
+ * Eight blocks' sums are added up together, one to a lane.
  */
 #include "compute/cpu/avx2.h"
 #include "compute/cpu/unpack_kernels.h"
 
-struct small_row {
-    const int8_t *q;
-    const float *d, *m; /* of weights */
-    const int32_t *sum; /* of activations, at the place of m */
-};
-
-SIMD_INLINE struct small_row small_row_at(const void *row, size_t n)
+SIMD_INLINE __m256i block_sums(__m256i w, __m256i x)
 {
-    const char *p = row;
-
-    return (struct small_row){
-        .q = row,
-        .d = (const float *)(p + small_d_offset(n)),
-        .m = (const float *)(p + small_m_offset(n)),
-        .sum = (const int32_t *)(p + small_m_offset(n)),
-    };
+    return _mm256_madd_epi16(signed_products(w, x), _mm256_set1_epi16(1));
 }
 
-SIMD_INLINE __m256 block_add(__m256 lanes, __m256i w, __m256i x, float d)
+/* Blocks b .. b + m - 1 of a row, m <= 8, times one token. */
+SIMD_INLINE __m256 blocks_add(bool mins, const struct small_row *w, const struct small_row *a, size_t b, const size_t m,
+                              __m256 lanes)
 {
-    __m256i sums = _mm256_madd_epi16(signed_products(w, x), _mm256_set1_epi16(1));
+    __m256i sums[LANE_BLOCKS];
+    __m256 act_d = floats_at(a->d + b, m);
 
-    return _mm256_add_ps(lanes, _mm256_mul_ps(_mm256_set1_ps(d), _mm256_cvtepi32_ps(sums)));
+    UNROLL for (size_t i = 0; i < LANE_BLOCKS; i++) sums[i] =
+        i < m ? block_sums(load32(w->q + 32 * (b + i)), load32(a->q + 32 * (b + i))) : _mm256_setzero_si256();
+    lanes = lanes_add(lanes, floats_at(w->d + b, m), act_d, sums8(sums));
+    return mins ? lanes_add(lanes, floats_at(w->m + b, m), act_d, ints_at(a->sum + b, m)) : lanes;
 }
 
-SIMD_INLINE float lanes_sum(const __m256 lanes[2])
+SIMD_INLINE void dots_small(bool mins, const void *tile, size_t n_rows, size_t n, const void *const *acts,
+                            size_t n_acts, float *y, size_t y_stride)
 {
-    return sum8(_mm256_add_ps(lanes[0], lanes[1]));
-}
+    size_t n_blocks = n / QUANT_SMALL;
 
-SIMD_INLINE float mins_sum(const struct small_row *w, const struct small_row *a, size_t n_blocks)
-{
-    float mins[2] = { 0, 0 };
+    for (size_t r = 0; r < n_rows; r++) {
+        struct small_row w = small_row_at(tile_row(tile, ACT_SMALL, n, r), n);
 
-    for (size_t b = 0; b < n_blocks; b++)
-        mins[b % 2] += w->m[b] * a->d[b] * (float)a->sum[b];
-    return mins[0] + mins[1];
-}
+        for (size_t t = 0; t < n_acts; t++) {
+            struct small_row a = small_row_at(acts[t], n);
+            __m256 lanes = _mm256_setzero_ps();
+            size_t b = 0;
 
-/* One row, some tokens. */
-SIMD_INLINE void dots_tile(bool mins, const struct small_row *w, size_t n, const void *const *acts, const int n_tokens,
-                           float *y, size_t y_stride)
-{
-    size_t n_blocks = n / QUANT_SMALL, b = 0;
-    struct small_row a[4];
-    __m256 lanes[4][2];
-
-    UNROLL for (int t = 0; t < n_tokens; t++)
-    {
-        a[t] = small_row_at(acts[t], n);
-        lanes[t][0] = lanes[t][1] = _mm256_setzero_ps();
-    }
-    for (; b + 2 <= n_blocks; b += 2) {
-        __m256i even = load32(w->q + 32 * b), odd = load32(w->q + 32 * b + 32);
-
-        UNROLL for (int t = 0; t < n_tokens; t++)
-        {
-            lanes[t][0] = block_add(lanes[t][0], even, load32(a[t].q + 32 * b), w->d[b] * a[t].d[b]);
-            lanes[t][1] = block_add(lanes[t][1], odd, load32(a[t].q + 32 * b + 32), w->d[b + 1] * a[t].d[b + 1]);
+            for (; b + LANE_BLOCKS <= n_blocks; b += LANE_BLOCKS)
+                lanes = blocks_add(mins, &w, &a, b, LANE_BLOCKS, lanes);
+            if (b < n_blocks)
+                lanes = blocks_add(mins, &w, &a, b, n_blocks - b, lanes);
+            y[t * y_stride + r] = sum8(lanes);
         }
     }
-    UNROLL for (int t = 0; t < n_tokens; t++)
-    {
-        float *out = y + (size_t)t * y_stride;
-
-        if (b < n_blocks)
-            lanes[t][0] = block_add(lanes[t][0], load32(w->q + 32 * b), load32(a[t].q + 32 * b), w->d[b] * a[t].d[b]);
-        *out = lanes_sum(lanes[t]);
-        if (mins)
-            *out += mins_sum(w, &a[t], n_blocks);
-    }
 }
 
-SIMD_INLINE void dots_small(bool mins, const void *rows, size_t row_bytes, size_t n_rows, size_t n,
-                            const void *const *acts, size_t n_acts, float *y, size_t y_stride)
+static void dots_plain(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts, float *y,
+                       size_t y_stride)
 {
-    for (size_t r = 0; r < n_rows; r++) {
-        struct small_row w = small_row_at((const char *)rows + r * row_bytes, n);
-        size_t t = 0;
-
-        for (; t + 4 <= n_acts; t += 4)
-            dots_tile(mins, &w, n, acts + t, 4, y + t * y_stride + r, y_stride);
-        for (; t < n_acts; t++)
-            dots_tile(mins, &w, n, acts + t, 1, y + t * y_stride + r, y_stride);
-    }
+    dots_small(false, tile, n_rows, n, acts, n_acts, y, y_stride);
 }
 
-static void dots_plain(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
-                       size_t n_acts, float *y, size_t y_stride)
+static void dots_mins(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts, float *y,
+                      size_t y_stride)
 {
-    dots_small(false, rows, row_bytes, n_rows, n, acts, n_acts, y, y_stride);
-}
-
-static void dots_mins(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
-                      size_t n_acts, float *y, size_t y_stride)
-{
-    dots_small(true, rows, row_bytes, n_rows, n, acts, n_acts, y, y_stride);
+    dots_small(true, tile, n_rows, n, acts, n_acts, y, y_stride);
 }
 
 /* 16 bytes of nibbles: low ones, then high ones. */
@@ -151,23 +105,19 @@ SIMD_INLINE __m256i expand(enum quant_type type, const uint8_t *p)
     }
 }
 
-SIMD_INLINE float expand_d(enum quant_type type, const uint8_t *p)
+/* As blocks_add, straight from the file's blocks. */
+SIMD_INLINE __m256 packed_add(enum quant_type type, size_t block_bytes, const uint8_t *p, const struct small_row *a,
+                              size_t b, const size_t m, __m256 lanes)
 {
-    return type == QUANT_MXFP4 ? mxfp4_scale(p[0]) : _cvtsh_ss(half_load(p));
-}
+    __m256i sums[LANE_BLOCKS];
+    __m256 act_d = floats_at(a->d + b, m);
 
-SIMD_INLINE float packed_mins(const uint8_t *p, size_t block_bytes, const struct small_row *a, size_t n_blocks)
-{
-    float mins[2] = { 0, 0 };
-
-    for (size_t b = 0; b < n_blocks; b++)
-        mins[b % 2] += _cvtsh_ss(half_load(p + b * block_bytes + 2)) * a->d[b] * (float)a->sum[b];
-    return mins[0] + mins[1];
-}
-
-SIMD_INLINE __m256 packed_add(enum quant_type type, __m256 lanes, const uint8_t *p, const struct small_row *a, size_t b)
-{
-    return block_add(lanes, expand(type, p), load32(a->q + 32 * b), expand_d(type, p) * a->d[b]);
+    UNROLL for (size_t i = 0; i < LANE_BLOCKS; i++) sums[i] =
+        i < m ? block_sums(expand(type, p + i * block_bytes), load32(a->q + 32 * (b + i))) : _mm256_setzero_si256();
+    lanes = lanes_add(lanes, small_scales_at(type, p, block_bytes, m), act_d, sums8(sums));
+    if (type == QUANT_Q4_1 || type == QUANT_Q5_1)
+        lanes = lanes_add(lanes, halves_at(p + 2, block_bytes, m), act_d, ints_at(a->sum + b, m));
+    return lanes;
 }
 
 SIMD_INLINE void rows_small(enum quant_type type, size_t block_bytes, const void *w, size_t row_bytes, size_t n_rows,
@@ -178,18 +128,14 @@ SIMD_INLINE void rows_small(enum quant_type type, size_t block_bytes, const void
     size_t n_blocks = n / QUANT_SMALL;
 
     for (size_t r = 0; r < n_rows; r++, row += row_bytes) {
-        __m256 lanes[2] = { _mm256_setzero_ps(), _mm256_setzero_ps() };
+        __m256 lanes = _mm256_setzero_ps();
         size_t b = 0;
 
-        for (; b + 2 <= n_blocks; b += 2) {
-            lanes[0] = packed_add(type, lanes[0], row + b * block_bytes, &a, b);
-            lanes[1] = packed_add(type, lanes[1], row + (b + 1) * block_bytes, &a, b + 1);
-        }
+        for (; b + LANE_BLOCKS <= n_blocks; b += LANE_BLOCKS)
+            lanes = packed_add(type, block_bytes, row + b * block_bytes, &a, b, LANE_BLOCKS, lanes);
         if (b < n_blocks)
-            lanes[0] = packed_add(type, lanes[0], row + b * block_bytes, &a, b);
-        y[r] = lanes_sum(lanes);
-        if (type == QUANT_Q4_1 || type == QUANT_Q5_1)
-            y[r] += packed_mins(row, block_bytes, &a, n_blocks);
+            lanes = packed_add(type, block_bytes, row + b * block_bytes, &a, b, n_blocks - b, lanes);
+        y[r] = sum8(lanes);
     }
 }
 

@@ -38,53 +38,90 @@ SIMD_INLINE __m256i sums_add(enum extra extra, __m256i sums, __m256i q, const st
     return _mm256_add_epi32(sums, _mm256_madd_epi16(products, scale));
 }
 
-SIMD_INLINE void lanes_add(enum extra extra, const struct block *w, const struct act_super *a, __m256i sums,
-                           __m256 *lanes)
+/* What eight blocks of a row give with one token. */
+struct wholes {
+    __m256i sums[LANE_BLOCKS], mins[LANE_BLOCKS];
+    float d[LANE_BLOCKS], dmin[LANE_BLOCKS];
+};
+
+SIMD_INLINE void wholes_set(enum extra extra, struct wholes *wholes, size_t i, const struct block *w,
+                            const struct act_super *a, __m256i sums)
 {
     __m256i act_sums = load32(a->sum);
 
     if (extra == OFFSET)
         sums = _mm256_sub_epi32(sums, _mm256_slli_epi32(_mm256_madd_epi16(w->scale, act_sums), w->offset_shift));
-    *lanes = _mm256_add_ps(*lanes, _mm256_mul_ps(_mm256_set1_ps(w->d * a->d), _mm256_cvtepi32_ps(sums)));
-    if (extra == MINS)
-        *lanes = _mm256_sub_ps(*lanes, _mm256_mul_ps(_mm256_set1_ps(w->dmin * a->d),
-                                                     _mm256_cvtepi32_ps(_mm256_madd_epi16(w->min, act_sums))));
+    wholes->sums[i] = sums;
+    wholes->d[i] = w->d * a->d;
+    if (extra == MINS) {
+        wholes->mins[i] = _mm256_madd_epi16(w->min, act_sums);
+        wholes->dmin[i] = w->dmin * a->d;
+    }
+}
+
+SIMD_INLINE void wholes_clear(struct wholes *wholes)
+{
+    *wholes = (struct wholes){ 0 };
+}
+
+SIMD_INLINE __m256 wholes_add(enum extra extra, const struct wholes *wholes, __m256 lanes)
+{
+    const __m256 one = _mm256_set1_ps(1);
+
+    lanes = lanes_add(lanes, _mm256_loadu_ps(wholes->d), one, sums8(wholes->sums));
+    return extra == MINS ? lanes_sub(lanes, _mm256_loadu_ps(wholes->dmin), one, sums8(wholes->mins)) : lanes;
+}
+
+/* Blocks of one unpacked row, some tokens; block i goes to lane i. */
+SIMD_INLINE void unpacked_blocks(enum extra extra, const struct quant_super *row, size_t m, size_t block0,
+                                 const void *const *acts, const int n_tokens, struct wholes *wholes)
+{
+    for (size_t i = 0; i < m; i++) {
+        struct block w = { load32(row[i].scale), load32(row[i].min), row[i].d, row[i].dmin,
+                           row[i].offset == 32 ? 5 : 2 };
+        const struct act_super *a[4];
+        __m256i sums[4];
+
+        UNROLL for (int t = 0; t < n_tokens; t++)
+        {
+            a[t] = (const struct act_super *)acts[t] + block0 + i;
+            sums[t] = _mm256_setzero_si256();
+        }
+        UNROLL for (int c = 0; c < 8; c++)
+        {
+            __m256i q = load32(row[i].q + 32 * c), scale = scales_of(w.scale, c);
+
+            UNROLL for (int t = 0; t < n_tokens; t++) sums[t] = sums_add(extra, sums[t], q, a[t], scale, c);
+        }
+        UNROLL for (int t = 0; t < n_tokens; t++) wholes_set(extra, &wholes[t], i, &w, a[t], sums[t]);
+    }
 }
 
 /* One unpacked row, some tokens. */
 SIMD_INLINE void dots_tile(enum extra extra, const struct quant_super *row, size_t n, const void *const *acts,
                            const int n_tokens, float *y, size_t y_stride)
 {
+    size_t n_blocks = n / QUANT_SUPER;
     __m256 lanes[4];
 
     UNROLL for (int t = 0; t < n_tokens; t++) lanes[t] = _mm256_setzero_ps();
-    for (size_t b = 0; b < n / QUANT_SUPER; b++) {
-        struct block w = { load32(row[b].scale), load32(row[b].min), row[b].d, row[b].dmin,
-                           row[b].offset == 32 ? 5 : 2 };
-        const struct act_super *a[4];
-        __m256i sums[4];
+    for (size_t b = 0; b < n_blocks; b += LANE_BLOCKS) {
+        size_t m = n_blocks - b < LANE_BLOCKS ? n_blocks - b : LANE_BLOCKS;
+        struct wholes wholes[4];
 
-        UNROLL for (int t = 0; t < n_tokens; t++)
-        {
-            a[t] = (const struct act_super *)acts[t] + b;
-            sums[t] = _mm256_setzero_si256();
-        }
-        UNROLL for (int c = 0; c < 8; c++)
-        {
-            __m256i q = load32(row[b].q + 32 * c), scale = scales_of(w.scale, c);
-
-            UNROLL for (int t = 0; t < n_tokens; t++) sums[t] = sums_add(extra, sums[t], q, a[t], scale, c);
-        }
-        UNROLL for (int t = 0; t < n_tokens; t++) lanes_add(extra, &w, a[t], sums[t], &lanes[t]);
+        for (int t = 0; m < LANE_BLOCKS && t < n_tokens; t++)
+            wholes_clear(&wholes[t]);
+        unpacked_blocks(extra, row + b, m, b, acts, n_tokens, wholes);
+        UNROLL for (int t = 0; t < n_tokens; t++) lanes[t] = wholes_add(extra, &wholes[t], lanes[t]);
     }
     UNROLL for (int t = 0; t < n_tokens; t++) y[(size_t)t * y_stride] = sum8(lanes[t]);
 }
 
-SIMD_INLINE void dots_super(enum extra extra, const void *rows, size_t row_bytes, size_t n_rows, size_t n,
-                            const void *const *acts, size_t n_acts, float *y, size_t y_stride)
+SIMD_INLINE void dots_super(enum extra extra, const void *tile, size_t n_rows, size_t n, const void *const *acts,
+                            size_t n_acts, float *y, size_t y_stride)
 {
     for (size_t r = 0; r < n_rows; r++) {
-        const struct quant_super *row = (const struct quant_super *)((const char *)rows + r * row_bytes);
+        const struct quant_super *row = tile_row(tile, ACT_SUPER, n, r);
         size_t t = 0;
 
         for (; t + 4 <= n_acts; t += 4)
@@ -94,22 +131,22 @@ SIMD_INLINE void dots_super(enum extra extra, const void *rows, size_t row_bytes
     }
 }
 
-static void dots_offset(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
-                        size_t n_acts, float *y, size_t y_stride)
+static void dots_offset(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts, float *y,
+                        size_t y_stride)
 {
-    dots_super(OFFSET, rows, row_bytes, n_rows, n, acts, n_acts, y, y_stride);
+    dots_super(OFFSET, tile, n_rows, n, acts, n_acts, y, y_stride);
 }
 
-static void dots_mins(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
-                      size_t n_acts, float *y, size_t y_stride)
+static void dots_mins(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts, float *y,
+                      size_t y_stride)
 {
-    dots_super(MINS, rows, row_bytes, n_rows, n, acts, n_acts, y, y_stride);
+    dots_super(MINS, tile, n_rows, n, acts, n_acts, y, y_stride);
 }
 
-static void dots_signed(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
-                        size_t n_acts, float *y, size_t y_stride)
+static void dots_signed(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts, float *y,
+                        size_t y_stride)
 {
-    dots_super(SIGNED, rows, row_bytes, n_rows, n, acts, n_acts, y, y_stride);
+    dots_super(SIGNED, tile, n_rows, n, acts, n_acts, y, y_stride);
 }
 
 SIMD_INLINE void expand_iq4_xs_scales(const uint8_t *p, struct block *block)
@@ -187,9 +224,22 @@ SIMD_INLINE __m256i expand(enum quant_type type, const uint8_t *p, int c)
     }
 }
 
+SIMD_INLINE void packed_block(enum quant_type type, enum extra extra, const uint8_t *p, const struct act_super *a,
+                              size_t i, struct wholes *wholes)
+{
+    __m256i sums = _mm256_setzero_si256();
+    struct block block;
+
+    expand_head(type, p, &block);
+    UNROLL for (int c = 0; c < 8; c++) sums =
+        sums_add(extra, sums, expand(type, p, c), a, scales_of(block.scale, c), c);
+    wholes_set(extra, wholes, i, &block, a, sums);
+}
+
 SIMD_INLINE void rows_super(enum quant_type type, enum extra extra, size_t block_bytes, const void *w, size_t row_bytes,
                             size_t n_rows, size_t n, const void *act, float *y)
 {
+    size_t n_blocks = n / QUANT_SUPER;
     const uint8_t *row = w;
 
     for (size_t r = 0; r < n_rows; r++, row += row_bytes) {
@@ -197,14 +247,15 @@ SIMD_INLINE void rows_super(enum quant_type type, enum extra extra, size_t block
         const uint8_t *p = row;
         __m256 lanes = _mm256_setzero_ps();
 
-        for (size_t b = 0; b < n / QUANT_SUPER; b++, p += block_bytes, a++) {
-            __m256i sums = _mm256_setzero_si256();
-            struct block block;
+        for (size_t b = 0; b < n_blocks; b += LANE_BLOCKS) {
+            size_t m = n_blocks - b < LANE_BLOCKS ? n_blocks - b : LANE_BLOCKS;
+            struct wholes wholes;
 
-            expand_head(type, p, &block);
-            UNROLL for (int c = 0; c < 8; c++) sums =
-                sums_add(extra, sums, expand(type, p, c), a, scales_of(block.scale, c), c);
-            lanes_add(extra, &block, a, sums, &lanes);
+            if (m < LANE_BLOCKS)
+                wholes_clear(&wholes);
+            for (size_t i = 0; i < m; i++, p += block_bytes, a++)
+                packed_block(type, extra, p, a, i, &wholes);
+            lanes = wholes_add(extra, &wholes, lanes);
         }
         y[r] = sum8(lanes);
     }

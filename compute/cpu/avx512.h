@@ -7,16 +7,31 @@
 
 #include "compute/cpu/avx_common.h"
 
-/* Lanes 0-7 and 8-15 from two numbers. */
-SIMD_INLINE __m512 halves_of(float low, float high)
+/* Neighbours added: in each quarter 0 + 2 and 1 + 3 of a, b, a, b. */
+SIMD_INLINE __m512i halve32(__m512i a, __m512i b)
 {
-    return _mm512_mask_broadcastss_ps(_mm512_set1_ps(low), 0xff00, _mm_set_ss(high));
+    return _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
 }
 
-/* The order of vec_sum for sixteen lanes. */
-SIMD_INLINE float sum16(__m512 v)
+SIMD_INLINE __m512i halve64(__m512i a, __m512i b)
 {
-    return sum8(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+
+/* In each quarter, the sums of that quarter of four. */
+SIMD_INLINE __m512i quarter_sums(__m512i a, __m512i b, __m512i c, __m512i d)
+{
+    return halve64(halve32(a, b), halve32(c, d));
+}
+
+/* The sums of the sixteen lanes of eight: lane i is the sum of s[i]. */
+SIMD_INLINE __m256i wide_sums8(const __m512i s[8])
+{
+    __m512i a = quarter_sums(s[0], s[1], s[2], s[3]), b = quarter_sums(s[4], s[5], s[6], s[7]);
+    __m512i half = _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+
+    half = _mm512_add_epi32(half, _mm512_shuffle_i32x4(half, half, 0xb1));
+    return _mm512_castsi512_si256(_mm512_shuffle_i32x4(half, half, 0x08));
 }
 
 void avx512_small_fill(struct cpu_kernels *k);

@@ -8,128 +8,6 @@
 #include "compute/cpu/avx512.h"
 #include "compute/cpu/unpack_kernels.h"
 
-struct small_row {
-    const int8_t *q;
-    const float *d, *m; /* of weights */
-    const int32_t *sum; /* of activations, at the place of m */
-};
-
-SIMD_INLINE struct small_row small_row_at(const void *row, size_t n)
-{
-    const char *p = row;
-
-    return (struct small_row){
-        .q = row,
-        .d = (const float *)(p + small_d_offset(n)),
-        .m = (const float *)(p + small_m_offset(n)),
-        .sum = (const int32_t *)(p + small_m_offset(n)),
-    };
-}
-
-/* Two scales to the two halves; `pairs` masks the second away where there is none. */
-SIMD_INLINE __m512 scales_at(const float *d, __mmask8 which)
-{
-    const __m512i halves = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
-
-    return _mm512_permutexvar_ps(halves, _mm512_castps128_ps512(_mm_maskz_loadu_ps(which, d)));
-}
-
-SIMD_INLINE __m512i bytes_at(const int8_t *q, __mmask64 which)
-{
-    return _mm512_maskz_loadu_epi8(which, q);
-}
-
-/* Blocks b and, if `which` says so, b + 1, of four rows or one and some tokens. */
-SIMD_INLINE void blocks_add(const struct small_row *w, const struct small_row *a, const int n_rows, const int n_tokens,
-                            size_t b, __mmask8 which, __m512 lanes[4][4])
-{
-    const __m512i bias = _mm512_set1_epi8((char)128);
-    __mmask64 bytes = which == 3 ? ~(__mmask64)0 : 0xffffffff;
-    __m512i q[4];
-    __m512 d[4];
-
-    UNROLL for (int r = 0; r < n_rows; r++)
-    {
-        q[r] = _mm512_xor_si512(bytes_at(w[r].q + 32 * b, bytes), bias);
-        d[r] = scales_at(w[r].d + b, which);
-    }
-    UNROLL for (int t = 0; t < n_tokens; t++)
-    {
-        __m512i x = bytes_at(a[t].q + 32 * b, bytes);
-        __m512 x_d = scales_at(a[t].d + b, which);
-        __m512i excess = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_dpbusd_epi32(_mm512_setzero_si512(), bias, x));
-
-        UNROLL for (int r = 0; r < n_rows; r++) lanes[r][t] =
-            _mm512_add_ps(lanes[r][t], _mm512_mul_ps(_mm512_mul_ps(d[r], x_d),
-                                                     _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(excess, q[r], x))));
-    }
-}
-
-SIMD_INLINE float mins_sum(const struct small_row *w, const struct small_row *a, size_t n_blocks)
-{
-    float mins[2] = { 0, 0 };
-
-    for (size_t b = 0; b < n_blocks; b++)
-        mins[b % 2] += w->m[b] * a->d[b] * (float)a->sum[b];
-    return mins[0] + mins[1];
-}
-
-SIMD_INLINE void dots_tile(bool mins, const struct small_row *w, const int n_rows, size_t n, const void *const *acts,
-                           const int n_tokens, float *y, size_t y_stride)
-{
-    size_t n_blocks = n / QUANT_SMALL, b = 0;
-    struct small_row a[4];
-    __m512 lanes[4][4];
-
-    UNROLL for (int t = 0; t < n_tokens; t++)
-    {
-        a[t] = small_row_at(acts[t], n);
-        UNROLL for (int r = 0; r < n_rows; r++) lanes[r][t] = _mm512_setzero_ps();
-    }
-    for (; b + 2 <= n_blocks; b += 2)
-        blocks_add(w, a, n_rows, n_tokens, b, 3, lanes);
-    if (b < n_blocks)
-        blocks_add(w, a, n_rows, n_tokens, b, 1, lanes);
-    UNROLL for (int t = 0; t < n_tokens; t++) UNROLL for (int r = 0; r < n_rows; r++)
-    {
-        float sum = sum16(lanes[r][t]);
-
-        y[(size_t)t * y_stride + (size_t)r] = mins ? sum + mins_sum(&w[r], &a[t], n_blocks) : sum;
-    }
-}
-
-SIMD_INLINE void dots_small(bool mins, const void *rows, size_t row_bytes, size_t n_rows, size_t n,
-                            const void *const *acts, size_t n_acts, float *y, size_t y_stride)
-{
-    struct small_row w[4];
-    size_t t = 0;
-
-    for (size_t r = 0; r < n_rows; r++)
-        w[r] = small_row_at((const char *)rows + r * row_bytes, n);
-    if (n_rows < DOTS_ROWS) {
-        for (; t < n_acts; t++)
-            for (size_t r = 0; r < n_rows; r++)
-                dots_tile(mins, w + r, 1, n, acts + t, 1, y + t * y_stride + r, y_stride);
-        return;
-    }
-    for (; t + 4 <= n_acts; t += 4)
-        dots_tile(mins, w, 4, n, acts + t, 4, y + t * y_stride, y_stride);
-    for (; t < n_acts; t++)
-        dots_tile(mins, w, 4, n, acts + t, 1, y + t * y_stride, y_stride);
-}
-
-static void dots_plain(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
-                       size_t n_acts, float *y, size_t y_stride)
-{
-    dots_small(false, rows, row_bytes, n_rows, n, acts, n_acts, y, y_stride);
-}
-
-static void dots_mins(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
-                      size_t n_acts, float *y, size_t y_stride)
-{
-    dots_small(true, rows, row_bytes, n_rows, n, acts, n_acts, y, y_stride);
-}
-
 /* Two 16-byte groups of nibbles to 64 bytes: low and high nibbles of one, then of the other. */
 SIMD_INLINE __m512i nibbles_of(const uint8_t *p0, const uint8_t *p1)
 {
@@ -159,18 +37,34 @@ SIMD_INLINE __m512i biased_table(const int8_t *values)
                            _mm512_set1_epi8((char)128));
 }
 
-/* The 64 weights of two blocks, biased by 128. */
+/* By how much (a power of two) expand makes weights greater than they are; -1: not at all. */
+SIMD_INLINE int bias_shift(enum quant_type type)
+{
+    switch (type) {
+    case QUANT_Q4_0:
+        return 3;
+    case QUANT_Q5_0:
+        return 4;
+    case QUANT_Q4_1:
+    case QUANT_Q5_1:
+        return -1;
+    default:
+        return 7;
+    }
+}
+
+/* The 64 weights of two blocks, as unsigned bytes. */
 SIMD_INLINE __m512i expand(enum quant_type type, const uint8_t *p0, const uint8_t *p1)
 {
     switch (type) {
     case QUANT_Q4_0:
-        return _mm512_add_epi8(nibbles_of(p0 + 2, p1 + 2), _mm512_set1_epi8(120));
+        return nibbles_of(p0 + 2, p1 + 2);
     case QUANT_Q4_1:
-        return _mm512_add_epi8(nibbles_of(p0 + 4, p1 + 4), _mm512_set1_epi8((char)128));
+        return nibbles_of(p0 + 4, p1 + 4);
     case QUANT_Q5_0:
-        return _mm512_add_epi8(fives_of(p0 + 6, p0 + 2, p1 + 6, p1 + 2), _mm512_set1_epi8(112));
+        return fives_of(p0 + 6, p0 + 2, p1 + 6, p1 + 2);
     case QUANT_Q5_1:
-        return _mm512_add_epi8(fives_of(p0 + 8, p0 + 4, p1 + 8, p1 + 4), _mm512_set1_epi8((char)128));
+        return fives_of(p0 + 8, p0 + 4, p1 + 8, p1 + 4);
     case QUANT_IQ4_NL:
         return _mm512_shuffle_epi8(biased_table(quant_iq4_values), nibbles_of(p0 + 2, p1 + 2));
     case QUANT_MXFP4:
@@ -183,81 +77,62 @@ SIMD_INLINE __m512i expand(enum quant_type type, const uint8_t *p0, const uint8_
     }
 }
 
-/* The scales of two blocks, to the two halves. */
-SIMD_INLINE __m512 expand_d(enum quant_type type, const uint8_t *p0, const uint8_t *p1)
+/* Sixteen sums of four products: eight of each of two blocks, or of the last one only. */
+SIMD_INLINE __m512i pair_sums(enum quant_type type, const uint8_t *p, size_t block_bytes, const int8_t *q, size_t m)
 {
-    const __m512i halves = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
-    __m128 pair;
-
-    if (type == QUANT_MXFP4)
-        pair = _mm_unpacklo_ps(_mm_set_ss(mxfp4_scale(p0[0])), _mm_set_ss(mxfp4_scale(p1[0])));
-    else
-        pair = _mm_cvtph_ps(_mm_insert_epi16(_mm_cvtsi32_si128(half_load(p0)), half_load(p1), 1));
-    return _mm512_permutexvar_ps(halves, _mm512_castps128_ps512(pair));
+    if (m == 0)
+        return _mm512_setzero_si512();
+    if (m == 1)
+        return _mm512_dpbusd_epi32(_mm512_setzero_si512(), expand(type, p, p), _mm512_maskz_loadu_epi8(0xffffffff, q));
+    return _mm512_dpbusd_epi32(_mm512_setzero_si512(), expand(type, p, p + block_bytes), _mm512_loadu_si512(q));
 }
 
-SIMD_INLINE float packed_mins(const uint8_t *p, size_t block_bytes, const struct small_row *a, size_t n_blocks)
+/* Lane i is the sum of half i % 2 of s[i / 2]. */
+SIMD_INLINE __m256i half_sums(const __m512i s[4])
 {
-    float mins[2] = { 0, 0 };
+    const __m512i even_odd = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 0, 0, 0, 0, 0, 0, 0, 0);
+    __m512i quarters = quarter_sums(s[0], s[1], s[2], s[3]);
+    __m512i halves = _mm512_add_epi32(quarters, _mm512_shuffle_i32x4(quarters, quarters, 0xb1));
 
-    for (size_t b = 0; b < n_blocks; b++)
-        mins[b % 2] += _cvtsh_ss(half_load(p + b * block_bytes + 2)) * a->d[b] * (float)a->sum[b];
-    return mins[0] + mins[1];
+    return _mm512_castsi512_si256(_mm512_permutexvar_epi32(even_odd, halves));
 }
 
-/* Blocks b and b + 1 of some rows; the last block alone when `which` says so. */
-SIMD_INLINE void packed_add(enum quant_type type, size_t block_bytes, const uint8_t *p, size_t row_bytes,
-                            const int n_rows, const struct small_row *a, size_t b, __mmask8 which, __m512 lanes[4])
+/* Blocks b .. b + m - 1 of a row, m <= 8. */
+SIMD_INLINE __m256 packed_add(enum quant_type type, size_t block_bytes, const uint8_t *p, const struct small_row *a,
+                              size_t b, const size_t m, __m256 lanes)
 {
-    const __m512i bias = _mm512_set1_epi8((char)128);
-    __m512i x = bytes_at(a->q + 32 * b, which == 3 ? ~(__mmask64)0 : 0xffffffff);
-    __m512 x_d = scales_at(a->d + b, which);
-    __m512i excess = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_dpbusd_epi32(_mm512_setzero_si512(), bias, x));
+    __m256 act_d = floats_at(a->d + b, m);
+    __m512i sums[4];
+    __m256i whole;
 
-    UNROLL for (int r = 0; r < n_rows; r++)
-    {
-        const uint8_t *p0 = p + (size_t)r * row_bytes + b * block_bytes, *p1 = which == 3 ? p0 + block_bytes : p0;
-        __m512 d = _mm512_maskz_mul_ps(which == 3 ? 0xffff : 0xff, expand_d(type, p0, p1), x_d);
-
-        lanes[r] = _mm512_add_ps(
-            lanes[r], _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(excess, expand(type, p0, p1), x))));
-    }
+    UNROLL for (size_t i = 0; i < 4; i++) sums[i] =
+        pair_sums(type, p + 2 * i * block_bytes, block_bytes, a->q + 32 * (b + 2 * i), m > 2 * i ? m - 2 * i : 0);
+    whole = half_sums(sums);
+    if (bias_shift(type) >= 0)
+        whole = _mm256_sub_epi32(whole, _mm256_slli_epi32(ints_at(a->sum + b, m), bias_shift(type)));
+    lanes = lanes_add(lanes, small_scales_at(type, p, block_bytes, m), act_d, whole);
+    if (type == QUANT_Q4_1 || type == QUANT_Q5_1)
+        lanes = lanes_add(lanes, halves_at(p + 2, block_bytes, m), act_d, ints_at(a->sum + b, m));
+    return lanes;
 }
 
-SIMD_INLINE void packed_rows(enum quant_type type, size_t block_bytes, const uint8_t *p, size_t row_bytes,
-                             const int n_rows, size_t n, const struct small_row *a, float *y, size_t y_stride)
-{
-    size_t n_blocks = n / QUANT_SMALL, b = 0;
-    __m512 lanes[4];
-
-    UNROLL for (int r = 0; r < n_rows; r++) lanes[r] = _mm512_setzero_ps();
-    for (; b + 2 <= n_blocks; b += 2)
-        packed_add(type, block_bytes, p, row_bytes, n_rows, a, b, 3, lanes);
-    if (b < n_blocks)
-        packed_add(type, block_bytes, p, row_bytes, n_rows, a, b, 1, lanes);
-    UNROLL for (int r = 0; r < n_rows; r++)
-    {
-        float *out = y + (size_t)r * y_stride;
-
-        *out = sum16(lanes[r]);
-        if (type == QUANT_Q4_1 || type == QUANT_Q5_1)
-            *out += packed_mins(p + (size_t)r * row_bytes, block_bytes, a, n_blocks);
-    }
-}
-
-/* Rows that are multiplied together lie a good way apart, so that each is part of a long stream for the prefetcher. */
 SIMD_INLINE void rows_small(enum quant_type type, size_t block_bytes, const void *w, size_t row_bytes, size_t n_rows,
                             size_t n, const void *act, float *y)
 {
-    enum { STREAMS = 2 };
     struct small_row a = small_row_at(act, n);
-    size_t n_each = n_rows / STREAMS;
-    const uint8_t *p = w;
+    const uint8_t *row = w;
+    size_t n_blocks = n / QUANT_SMALL;
 
-    for (size_t r = 0; r < n_each; r++)
-        packed_rows(type, block_bytes, p + r * row_bytes, n_each * row_bytes, STREAMS, n, &a, y + r, n_each);
-    for (size_t r = STREAMS * n_each; r < n_rows; r++)
-        packed_rows(type, block_bytes, p + r * row_bytes, 0, 1, n, &a, y + r, 1);
+    for (size_t r = 0; r < n_rows; r++, row += row_bytes) {
+        __m256 lanes = _mm256_setzero_ps();
+        size_t b = 0;
+
+        for (; b + LANE_BLOCKS <= n_blocks; b += LANE_BLOCKS)
+            lanes = packed_add(type, block_bytes, row + b * block_bytes, &a, b, LANE_BLOCKS, lanes);
+        if (b < n_blocks)
+            lanes = packed_add(type, block_bytes, row + b * block_bytes, &a, b, n_blocks - b, lanes);
+        y[r] = sum8(lanes);
+    }
 }
 
 #define ROWS_SMALL(name, type, block_bytes)                                                               \
@@ -276,9 +151,6 @@ ROWS_SMALL(rows_mxfp4, QUANT_MXFP4, 17)
 
 void avx512_small_fill(struct cpu_kernels *k)
 {
-    k->dots[QUANT_Q4_0] = k->dots[QUANT_Q5_0] = k->dots[QUANT_Q8_0] = dots_plain;
-    k->dots[QUANT_IQ4_NL] = k->dots[QUANT_MXFP4] = dots_plain;
-    k->dots[QUANT_Q4_1] = k->dots[QUANT_Q5_1] = dots_mins;
     k->rows[QUANT_Q4_0] = rows_q4_0;
     k->rows[QUANT_Q4_1] = rows_q4_1;
     k->rows[QUANT_Q5_0] = rows_q5_0;

@@ -25,7 +25,7 @@ struct acts {
     const float *x; /* borrowed */
     bool ready[ACT_FLAVOURS];
     char *prepared[ACT_FLAVOURS]; /* owned; NULL for ACT_F32 */
-    char *unpacked;               /* owned; [n_threads] of unpacked_bytes: DOTS_ROWS weight rows of max_cols */
+    char *unpacked;               /* owned; [n_threads] of unpacked_bytes: a tile of max_cols */
     size_t unpacked_bytes;
     size_t bytes; /* of the whole object */
 };
@@ -48,7 +48,7 @@ struct cpu_device {
     char name[32];
     _Atomic uint32_t next_unit[CPU_PHASES] __attribute__((aligned(64)));
 
-    /* Scratch of `experts`: hidden rows as f32 and prepared, weight rows of max_ff per thread. */
+    /* Scratch of `experts`: hidden rows as f32 and prepared, a tile of max_ff per thread. */
     float *hidden;     /* [max_expert_rows, max_ff] */
     char *hidden_acts; /* [max_expert_rows] of hidden_stride bytes */
     size_t hidden_stride;
@@ -94,8 +94,8 @@ struct product {
     const float *bias;   /* by weight row; may be NULL */
 };
 
-/* Rows row0 .. row0 + n_rows - 1 of the weight times all tokens; `unpacked` holds DOTS_ROWS unpacked weight rows. */
-void product_rows(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows, void *unpacked);
+/* Rows row0 .. row0 + n_rows - 1 of the weight times all tokens; `tile` has room for one. */
+void product_rows(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows, void *tile);
 
 /* acts.c */
 int cpu_acts_open(struct device *device, uint32_t max_rows, uint32_t max_cols, struct acts **ret_acts);
@@ -104,7 +104,7 @@ size_t cpu_acts_bytes(struct device *device, uint32_t max_rows, uint32_t max_col
 int cpu_acts_set(struct device *device, struct acts *acts, const float *x, uint32_t n_rows, uint32_t n_cols);
 /* Prepare the rows for a format if that has not been done since the last set. */
 struct act_rows cpu_acts_ready(struct cpu_device *cpu, struct acts *acts, enum quant_type type);
-/* DOTS_ROWS unpacked weight rows of up to max_cols columns, of whatever format. */
+/* A tile of up to max_cols columns, of whatever format. */
 size_t cpu_unpacked_bytes(uint32_t max_cols);
 void cpu_act_prepare(const struct cpu_kernels *k, enum act_flavour flavour, const float *x, size_t n, void *row);
 

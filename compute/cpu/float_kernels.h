@@ -8,6 +8,7 @@
 #define EXPERTD_COMPUTE_CPU_FLOAT_KERNELS_H
 
 #include "compute/cpu/kernels.h"
+#include "compute/cpu/tile_rows.h"
 #include "compute/cpu/vec.h"
 #include "compute/half.h"
 
@@ -121,12 +122,14 @@ static void rows_bf16(const void *w, size_t row_bytes, size_t n_rows, size_t n, 
     rows_far(QUANT_BF16, w, row_bytes, n_rows, n, act, y);
 }
 
-/* Four rows at a time against one act, so that the act is loaded once. */
-static void dots_float(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
-                       size_t n_acts, float *y, size_t y_stride)
+/* Four rows at a time stay in the first-level cache, and an act is loaded once for them. */
+static void dots_float(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts, float *y,
+                       size_t y_stride)
 {
-    for (size_t t = 0; t < n_acts; t++)
-        rows_near(QUANT_F32, rows, row_bytes, n_rows, n, acts[t], y + t * y_stride);
+    for (size_t r = 0; r < n_rows; r += 4)
+        for (size_t t = 0; t < n_acts; t++)
+            rows_near(QUANT_F32, tile_row(tile, ACT_F32, n, r), tile_row_bytes(ACT_F32, n),
+                      n_rows - r < 4 ? n_rows - r : 4, n, acts[t], y + t * y_stride + r);
 }
 
 VEC_INLINE void decode_float(enum quant_type type, const void *src, size_t n, float *dst)
@@ -139,19 +142,27 @@ VEC_INLINE void decode_float(enum quant_type type, const void *src, size_t n, fl
         dst[i] = load_weight(type, src, i);
 }
 
-static void unpack_f32(enum quant_type type, const void *src, size_t n, void *row)
+VEC_INLINE void unpack_float(enum quant_type type, const void *src, size_t row_bytes, size_t n_rows, size_t n,
+                             void *tile)
 {
-    memcpy(row, src, n * sizeof(float));
+    for (size_t r = 0; r < n_rows; r++)
+        decode_float(type, (const char *)src + r * row_bytes, n,
+                     (float *)((char *)tile + r * tile_row_bytes(ACT_F32, n)));
 }
 
-static void unpack_f16(enum quant_type type, const void *src, size_t n, void *row)
+static void unpack_f32(enum quant_type type, const void *src, size_t row_bytes, size_t n_rows, size_t n, void *tile)
 {
-    decode_float(QUANT_F16, src, n, row);
+    unpack_float(QUANT_F32, src, row_bytes, n_rows, n, tile);
 }
 
-static void unpack_bf16(enum quant_type type, const void *src, size_t n, void *row)
+static void unpack_f16(enum quant_type type, const void *src, size_t row_bytes, size_t n_rows, size_t n, void *tile)
 {
-    decode_float(QUANT_BF16, src, n, row);
+    unpack_float(QUANT_F16, src, row_bytes, n_rows, n, tile);
+}
+
+static void unpack_bf16(enum quant_type type, const void *src, size_t row_bytes, size_t n_rows, size_t n, void *tile)
+{
+    unpack_float(QUANT_BF16, src, row_bytes, n_rows, n, tile);
 }
 
 /* x [n], n <= 256 and a multiple of 16, to 8 bits; returns the scale. An infinity or NaN makes the scale NaN, so that
@@ -214,6 +225,8 @@ static void act_super_quantise(const float *x, size_t n, size_t col, void *row)
         a[b].d = act_quantise(x + b * QUANT_SUPER, QUANT_SUPER, a[b].q);
         for (int g = 0; g < QUANT_GROUPS; g++)
             a[b].sum[g] = (int16_t)sum_bytes(a[b].q + g * QUANT_GROUP, QUANT_GROUP);
+        for (int g = 0; g < QUANT_GROUPS / 2; g++)
+            a[b].pair_sum[g] = (int16_t)(a[b].sum[2 * g] + a[b].sum[2 * g + 1]);
     }
 }
 

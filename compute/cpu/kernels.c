@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "compute/cpu/kernels.h"
 
+#include "compute/cpu/tile_rows.h"
+
 void cpu_kernels_get(enum cpu_level level, struct cpu_kernels *ret_kernels)
 {
     cpu_kernels_c(ret_kernels);
@@ -44,14 +46,7 @@ size_t act_row_bytes(enum act_flavour flavour, size_t n)
     }
 }
 
-size_t weight_row_bytes(enum act_flavour flavour, size_t n)
+size_t tile_bytes(enum act_flavour flavour, size_t n)
 {
-    switch (flavour) {
-    case ACT_SMALL:
-        return act_row_bytes(ACT_SMALL, n);
-    case ACT_SUPER:
-        return (n + QUANT_SUPER - 1) / QUANT_SUPER * sizeof(struct quant_super);
-    default:
-        return small_pad(n * sizeof(float));
-    }
+    return DOTS_ROWS * tile_row_bytes(flavour, n);
 }

@@ -10,14 +10,16 @@
  * ACT_F32: weights F32, F16, BF16; activations as they are. There are sixteen f32 lanes, and lane i % 16 takes
  * product i; multiplication and addition are rounded each; the lanes are added as in vec_sum.
  *
- * ACT_SMALL: blocks of 32 weights; activations are 8-bit in blocks of 32 with an f32 scale. In block b, the integer
- * sums of the eight runs of four weights go, converted to f32 and times (d_w * d_a), to lanes 8 * (b % 2) + run. The
- * lanes are added as above; then come the minima, (m_w * d_a) * sum_a, in one sum for even blocks and one for odd.
+ * ACT_SMALL and ACT_SUPER: the weights and activations of a block give a whole number, exactly; it becomes f32, is
+ * multiplied by the product of the two scales, and added to lane b % 8 of eight, b being the block's number in its row.
+ * The lanes are added as in vec_sum: 0 to 4, 1 to 5 and so on, then 0 to 2 and 1 to 3, then 0 to 1.
+ *
+ * ACT_SMALL: blocks of 32 weights; activations are 8-bit in blocks of 32 with an f32 scale. The whole number is the sum
+ * of q * a. In formats with minima (m_w * d_a) * sum_a is added to the same lane next.
  *
  * ACT_SUPER: blocks of 256 weights in groups of 16; activations are 8-bit in blocks of 256 with an f32 scale and the
- * sum of each 16. Lane l = 0..7 of a block is the integer sum of scale * q * a over the weights i with i / 4 % 8 = l,
- * less offset * (scale[2l] * sum[2l] + scale[2l+1] * sum[2l+1]); as f32 and times (d_w * d_a) it is added to lane l.
- * Then (dmin_w * d_a) * (min[2l] * sum[2l] + min[2l+1] * sum[2l+1]) is subtracted from the lane.
+ * sum of each 16. The whole number is the sum over groups of scale * (sum of q * a, less offset * sum of a). In formats
+ * with minima (dmin_w * d_a) * (the sum over groups of min * sum of a) is subtracted from the same lane next.
  *
  * Integer sums are exact, so the order is fixed wherever rounding happens.
  *
@@ -32,8 +34,8 @@
 
 enum act_flavour { ACT_F32, ACT_SMALL, ACT_SUPER, ACT_FLAVOURS };
 
-/* Rows of ACT_SMALL, weights and activations alike: q int8 [n], padded to 64 bytes; d f32 [n / 32], padded likewise;
- * then for weights m f32 [n / 32], for activations the sums of q, int32 [n / 32], padded likewise. */
+/* Rows of ACT_SMALL: q int8 [n], padded to 64 bytes; d f32 [n / 32], padded likewise; then the sums of q, int32
+ * [n / 32], padded likewise. Levels that keep unpacked weights row by row use the same, with m f32 for the sums. */
 static inline size_t small_pad(size_t bytes)
 {
     return (bytes + 63) & ~(size_t)63;
@@ -54,10 +56,11 @@ static inline size_t small_row_bytes(size_t n)
     return small_pad(n) + 2 * small_pad(n / QUANT_SMALL * sizeof(float));
 }
 
-/* Rows of ACT_SUPER: n / 256 of these for activations, of struct quant_super for weights. */
+/* Rows of ACT_SUPER: n / 256 of these. */
 struct act_super {
     int8_t q[QUANT_SUPER];
     int16_t sum[QUANT_GROUPS];
+    int16_t pair_sum[QUANT_GROUPS / 2]; /* of two groups: some formats have a scale for each 32 */
     float d;
 } __attribute__((aligned(64)));
 
@@ -65,7 +68,8 @@ struct act_super {
 enum act_flavour act_flavour_of(enum quant_type type);
 /* Bytes of a prepared row of n columns; n is rounded up to whole blocks. */
 size_t act_row_bytes(enum act_flavour flavour, size_t n);
-size_t weight_row_bytes(enum act_flavour flavour, size_t n); /* unpacked */
+/* Bytes of DOTS_ROWS unpacked weight rows of n columns, of whatever format of the flavour, at any level. */
+size_t tile_bytes(enum act_flavour flavour, size_t n);
 
 /* One step of online softmax attention: n_queries query rows see keys 0 .. n_keys[q]-1 of the block. */
 struct attend_block {
@@ -83,7 +87,7 @@ struct attend_block {
 
 enum { ATTEND_KEYS = 64 };
 
-enum { DOTS_ROWS = 4 }; /* weight rows that `dots` multiplies together */
+enum { DOTS_ROWS = 16 }; /* weight rows that `dots` multiplies together: a tile */
 
 struct cpu_kernels {
     enum cpu_level level;
@@ -93,11 +97,13 @@ struct cpu_kernels {
     void (*act_small)(const float *x, size_t n, size_t col, size_t n_cols, void *row);
     void (*act_super)(const float *x, size_t n, size_t col, void *row);
 
-    /* Take apart a weight row of n columns for `dots` of the same format and level. */
-    void (*unpack[QUANT_TYPES])(enum quant_type type, const void *src, size_t n, void *row);
-    /* y[t * y_stride + r] = unpacked row r . acts[t]; at most DOTS_ROWS rows, row_bytes apart. */
-    void (*dots[QUANT_TYPES])(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
-                              size_t n_acts, float *y, size_t y_stride);
+    /* Take n_rows <= DOTS_ROWS weight rows of n columns, row_bytes apart, apart for `dots` of the same format and
+     * level. How a tile looks inside (64-byte aligned) is between the two. */
+    void (*unpack[QUANT_TYPES])(enum quant_type type, const void *src, size_t row_bytes, size_t n_rows, size_t n,
+                                void *tile);
+    /* y[t * y_stride + r] = row r of the tile . acts[t]. */
+    void (*dots[QUANT_TYPES])(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts,
+                              float *y, size_t y_stride);
     /* y[r] = row r of packed weights . act. NULL: unpack and dots do it. */
     void (*rows[QUANT_TYPES])(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y);
 

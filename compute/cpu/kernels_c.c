@@ -15,27 +15,18 @@ static float lanes_sum(const float lanes[VEC_LANES])
 
 static float dot_small(const void *row, size_t n, const void *act)
 {
-    const int8_t *q = row, *a = act;
-    const float *d = (const float *)((const char *)row + small_d_offset(n));
-    const float *m = (const float *)((const char *)row + small_m_offset(n));
-    const float *act_d = (const float *)((const char *)act + small_d_offset(n));
-    const int32_t *act_sum = (const int32_t *)((const char *)act + small_m_offset(n));
+    struct small_row w = small_row_at(row, n), a = small_row_at(act, n);
     float lanes[VEC_LANES] = { 0 };
-    float mins[2] = { 0, 0 };
 
     for (size_t b = 0; b < n / QUANT_SMALL; b++) {
-        float scale = d[b] * act_d[b];
+        int32_t sum = 0;
 
-        for (size_t run = 0; run < 8; run++) {
-            int32_t sum = 0;
-
-            for (size_t i = 32 * b + 4 * run; i < 32 * b + 4 * run + 4; i++)
-                sum += q[i] * a[i];
-            lanes[8 * (b % 2) + run] += scale * (float)sum;
-        }
-        mins[b % 2] += m[b] * act_d[b] * (float)act_sum[b];
+        for (size_t i = 0; i < QUANT_SMALL; i++)
+            sum += w.q[QUANT_SMALL * b + i] * a.q[QUANT_SMALL * b + i];
+        lanes[b % 8] += w.d[b] * a.d[b] * (float)sum;
+        lanes[b % 8] += w.m[b] * a.d[b] * (float)a.sum[b];
     }
-    return lanes_sum(lanes) + (mins[0] + mins[1]);
+    return lanes_sum(lanes);
 }
 
 static float dot_super(const struct quant_super *w, size_t n_blocks, const struct act_super *a)
@@ -43,41 +34,36 @@ static float dot_super(const struct quant_super *w, size_t n_blocks, const struc
     float lanes[VEC_LANES] = { 0 };
 
     for (size_t b = 0; b < n_blocks; b++, w++, a++) {
-        int32_t sums[8] = { 0 };
+        int32_t whole = 0, mins = 0;
 
-        for (int run = 0; run < QUANT_SUPER / 4; run++) {
+        for (int g = 0; g < QUANT_GROUPS; g++) {
             int32_t sum = 0;
 
-            for (int i = 4 * run; i < 4 * run + 4; i++)
+            for (int i = QUANT_GROUP * g; i < QUANT_GROUP * (g + 1); i++)
                 sum += w->q[i] * a->q[i];
-            sums[run % 8] += w->scale[run / 4] * sum;
+            whole += w->scale[g] * (sum - w->offset * a->sum[g]);
+            mins += w->min[g] * a->sum[g];
         }
-        for (int l = 0; l < 8; l++) {
-            int32_t scales = w->scale[2 * l] * a->sum[2 * l] + w->scale[2 * l + 1] * a->sum[2 * l + 1];
-            int32_t mins = w->min[2 * l] * a->sum[2 * l] + w->min[2 * l + 1] * a->sum[2 * l + 1];
-
-            lanes[l] += w->d * a->d * (float)(sums[l] - w->offset * scales);
-            lanes[l] -= w->dmin * a->d * (float)mins;
-        }
+        lanes[b % 8] += w->d * a->d * (float)whole;
+        lanes[b % 8] -= w->dmin * a->d * (float)mins;
     }
     return lanes_sum(lanes);
 }
 
-static void dots_small(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
-                       size_t n_acts, float *y, size_t y_stride)
+static void dots_small(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts, float *y,
+                       size_t y_stride)
 {
     for (size_t t = 0; t < n_acts; t++)
         for (size_t r = 0; r < n_rows; r++)
-            y[t * y_stride + r] = dot_small((const char *)rows + r * row_bytes, n, acts[t]);
+            y[t * y_stride + r] = dot_small(tile_row(tile, ACT_SMALL, n, r), n, acts[t]);
 }
 
-static void dots_super(const void *rows, size_t row_bytes, size_t n_rows, size_t n, const void *const *acts,
-                       size_t n_acts, float *y, size_t y_stride)
+static void dots_super(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts, float *y,
+                       size_t y_stride)
 {
     for (size_t t = 0; t < n_acts; t++)
         for (size_t r = 0; r < n_rows; r++)
-            y[t * y_stride + r] =
-                dot_super((const struct quant_super *)((const char *)rows + r * row_bytes), n / QUANT_SUPER, acts[t]);
+            y[t * y_stride + r] = dot_super(tile_row(tile, ACT_SUPER, n, r), n / QUANT_SUPER, acts[t]);
 }
 
 void cpu_kernels_c(struct cpu_kernels *k)

@@ -4,8 +4,8 @@
 #include <errno.h>
 
 enum {
-    TILE_TOKENS = 64,  /* activations that stay in the second-level cache while weight rows pass */
-    UNPACK_TOKENS = 4, /* from here on it pays to take a row apart first */
+    TILE_TOKENS = 64,  /* activations that stay in the second-level cache while a tile is multiplied with them */
+    UNPACK_TOKENS = 4, /* from here on it pays to take rows apart first */
     UNIT_ROWS = 32,    /* weight rows that a thread takes at a time */
 };
 
@@ -24,40 +24,45 @@ static void product_packed(const struct cpu_kernels *k, const struct product *p,
     }
 }
 
+/* n_rows weight rows that have been taken apart, times some tokens. */
 static void product_tile(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows,
-                         uint32_t token0, uint32_t n_tokens, void *unpacked)
+                         uint32_t token0, uint32_t n_tokens, const void *tile, float *y)
 {
-    size_t bytes = quant_row_bytes(p->w->type, p->w->cols);
-    size_t unpacked_bytes = small_pad(weight_row_bytes(act_flavour_of(p->w->type), p->w->cols));
     const void *acts[TILE_TOKENS];
     float sums[TILE_TOKENS * DOTS_ROWS];
 
     for (uint32_t t = 0; t < n_tokens; t++)
         acts[t] = p->acts.base + (p->src != NULL ? p->src[token0 + t] : token0 + t) * p->acts.stride;
-    for (uint32_t r = 0; r < n_rows; r += DOTS_ROWS) {
-        uint32_t n = n_rows - r < DOTS_ROWS ? n_rows - r : DOTS_ROWS;
+    k->dots[p->w->type](tile, n_rows, p->w->cols, acts, n_tokens, sums, DOTS_ROWS);
+    for (uint32_t t = 0; t < n_tokens; t++) {
+        float *out = y + (p->dst != NULL ? p->dst[token0 + t] : token0 + t) * p->y_stride;
 
-        for (uint32_t i = 0; i < n; i++)
-            k->unpack[p->w->type](p->w->type, (const char *)p->w->data + (row0 + r + i) * bytes, p->w->cols,
-                                  (char *)unpacked + i * unpacked_bytes);
-        k->dots[p->w->type](unpacked, unpacked_bytes, n, p->w->cols, acts, n_tokens, sums, DOTS_ROWS);
-        for (uint32_t t = 0; t < n_tokens; t++) {
-            float *y = p->y + (p->dst != NULL ? p->dst[token0 + t] : token0 + t) * p->y_stride + r;
-
-            for (uint32_t i = 0; i < n; i++)
-                y[i] = p->bias != NULL ? sums[t * DOTS_ROWS + i] + p->bias[row0 + r + i] : sums[t * DOTS_ROWS + i];
-        }
+        for (uint32_t r = 0; r < n_rows; r++)
+            out[r] = p->bias != NULL ? sums[t * DOTS_ROWS + r] + p->bias[row0 + r] : sums[t * DOTS_ROWS + r];
     }
 }
 
-void product_rows(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows, void *unpacked)
+static void product_unpacked(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows,
+                             void *tile)
 {
-    if (p->n_tokens < UNPACK_TOKENS && k->rows[p->w->type] != NULL) {
-        product_packed(k, p, row0, n_rows);
-        return;
+    size_t bytes = quant_row_bytes(p->w->type, p->w->cols);
+
+    for (uint32_t r = 0; r < n_rows; r += DOTS_ROWS) {
+        uint32_t n = n_rows - r < DOTS_ROWS ? n_rows - r : DOTS_ROWS;
+
+        k->unpack[p->w->type](p->w->type, (const char *)p->w->data + (row0 + r) * bytes, bytes, n, p->w->cols, tile);
+        for (uint32_t t = 0; t < p->n_tokens; t += TILE_TOKENS)
+            product_tile(k, p, row0 + r, n, t, p->n_tokens - t < TILE_TOKENS ? p->n_tokens - t : TILE_TOKENS, tile,
+                         p->y + r);
     }
-    for (uint32_t t = 0; t < p->n_tokens; t += TILE_TOKENS)
-        product_tile(k, p, row0, n_rows, t, p->n_tokens - t < TILE_TOKENS ? p->n_tokens - t : TILE_TOKENS, unpacked);
+}
+
+void product_rows(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows, void *tile)
+{
+    if (p->n_tokens < UNPACK_TOKENS && k->rows[p->w->type] != NULL)
+        product_packed(k, p, row0, n_rows);
+    else
+        product_unpacked(k, p, row0, n_rows, tile);
 }
 
 struct linear_job {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * unpack_kernels.h: weight rows taken apart, one function per format, compiled once per level.
+ * unpack_kernels.h: weight rows taken apart row by row (tile_rows.h), one function per format, compiled once per level.
  *
  * Included by each level's file, which puts them into its table with unpack_kernels_fill. Everything is static.
  */
@@ -8,22 +8,28 @@
 #define EXPERTD_COMPUTE_CPU_UNPACK_KERNELS_H
 
 #include "compute/cpu/kernels.h"
+#include "compute/cpu/tile_rows.h"
 #include "compute/quant_small.h"
 #include "compute/quant_super.h"
 
 /* A function of its own for each format, so that the choice is not made again in every block. */
-#define UNPACK_SMALL(name, format)                                                                              \
-    static void name(enum quant_type type, const void *src, size_t n, void *row)                                \
-    {                                                                                                           \
-        float *d = (float *)((char *)row + small_d_offset(n)), *m = (float *)((char *)row + small_m_offset(n)); \
-                                                                                                                \
-        small_unpack(format, src, n / QUANT_SMALL, row, d, m);                                                  \
+#define UNPACK_SMALL(name, format)                                                                                 \
+    static void name(enum quant_type type, const void *src, size_t row_bytes, size_t n_rows, size_t n, void *tile) \
+    {                                                                                                              \
+        for (size_t r = 0; r < n_rows; r++) {                                                                      \
+            char *row = (char *)tile + r * tile_row_bytes(ACT_SMALL, n);                                           \
+                                                                                                                   \
+            small_unpack(format, (const char *)src + r * row_bytes, n / QUANT_SMALL, (int8_t *)row,                \
+                         (float *)(row + small_d_offset(n)), (float *)(row + small_m_offset(n)));                  \
+        }                                                                                                          \
     }
 
-#define UNPACK_SUPER(name, format)                                               \
-    static void name(enum quant_type type, const void *src, size_t n, void *row) \
-    {                                                                            \
-        super_unpack(format, src, n / QUANT_SUPER, row);                         \
+#define UNPACK_SUPER(name, format)                                                                                 \
+    static void name(enum quant_type type, const void *src, size_t row_bytes, size_t n_rows, size_t n, void *tile) \
+    {                                                                                                              \
+        for (size_t r = 0; r < n_rows; r++)                                                                        \
+            super_unpack(format, (const char *)src + r * row_bytes, n / QUANT_SUPER,                               \
+                         (struct quant_super *)((char *)tile + r * tile_row_bytes(ACT_SUPER, n)));                 \
     }
 
 UNPACK_SMALL(unpack_row_q4_0, QUANT_Q4_0)

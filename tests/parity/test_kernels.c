@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ROWS = 9, MAX_ACTS = 9 };
+enum { MAX_ROWS = 17, MAX_ACTS = 29 };
 
 /* Kernels of a level, or the end of the test where the machine lacks it. */
 static struct cpu_kernels kernels_of(enum cpu_level level)
@@ -41,8 +41,8 @@ static size_t columns(enum quant_type type, size_t i)
 struct fixture {
     enum quant_type type;
     enum act_flavour flavour;
-    size_t n, row_bytes, unpacked_bytes;
-    void *weights, *unpacked;
+    size_t n, row_bytes;
+    void *weights, *tile;
     float *x[MAX_ACTS];
     void *acts[MAX_ACTS];
 };
@@ -54,8 +54,7 @@ static void fixture_init(struct fixture *f, const struct cpu_kernels *k, enum qu
     *f = (struct fixture){ .type = type, .flavour = act_flavour_of(type), .n = n };
     f->row_bytes = quant_row_bytes(type, n);
     f->weights = random_weights(&r, type, n * MAX_ROWS);
-    f->unpacked_bytes = (weight_row_bytes(f->flavour, n) + 63) / 64 * 64;
-    f->unpacked = guard_alloc(DOTS_ROWS * f->unpacked_bytes);
+    f->tile = guard_alloc(tile_bytes(f->flavour, n));
     for (size_t t = 0; t < MAX_ACTS; t++) {
         f->x[t] = guard_alloc(n * sizeof(float));
         random_floats(&r, f->x[t], n);
@@ -72,7 +71,7 @@ static void fixture_init(struct fixture *f, const struct cpu_kernels *k, enum qu
 static void fixture_fini(struct fixture *f)
 {
     guard_free(f->weights);
-    guard_free(f->unpacked);
+    guard_free(f->tile);
     for (size_t t = 0; t < MAX_ACTS; t++) {
         guard_free(f->x[t]);
         guard_free(f->acts[t]);
@@ -81,15 +80,13 @@ static void fixture_fini(struct fixture *f)
 
 static void unpack(const struct cpu_kernels *k, const struct fixture *f, size_t row0, size_t n_rows)
 {
-    for (size_t r = 0; r < n_rows; r++)
-        k->unpack[f->type](f->type, (const char *)f->weights + (row0 + r) * f->row_bytes, f->n,
-                           (char *)f->unpacked + r * f->unpacked_bytes);
+    k->unpack[f->type](f->type, (const char *)f->weights + row0 * f->row_bytes, f->row_bytes, n_rows, f->n, f->tile);
 }
 
 static void dots(const struct cpu_kernels *k, const struct fixture *f, size_t n_rows, size_t n_acts, float *y)
 {
     unpack(k, f, 0, n_rows);
-    k->dots[f->type](f->unpacked, f->unpacked_bytes, n_rows, f->n, (const void *const *)f->acts, n_acts, y, n_rows);
+    k->dots[f->type](f->tile, n_rows, f->n, (const void *const *)f->acts, n_acts, y, n_rows);
 }
 
 /* The C level's products of the first rows and acts: [act][row]. */
@@ -98,34 +95,44 @@ static void reference(const struct fixture *f, size_t n_rows, size_t n_acts, flo
     struct cpu_kernels c;
 
     cpu_kernels_get(CPU_C, &c);
-    for (size_t r = 0; r < n_rows; r++)
-        for (size_t t = 0; t < n_acts; t++) {
-            const void *act = f->acts[t];
+    for (size_t r = 0; r < n_rows; r++) {
+        unpack(&c, f, r, 1);
+        c.dots[f->type](f->tile, 1, f->n, (const void *const *)f->acts, n_acts, y + r, n_rows);
+    }
+}
 
-            unpack(&c, f, r, 1);
-            c.dots[f->type](f->unpacked, f->unpacked_bytes, 1, f->n, &act, 1, &y[t * n_rows + r], 1);
-        }
+/* A tile of n_rows times n_acts: the same bits as in the table of all, and nothing written beside them. */
+static void check_tile(const struct cpu_kernels *k, const struct fixture *f, size_t n_rows, size_t n_acts,
+                       const float *all)
+{
+    float *want = guard_alloc(n_rows * n_acts * sizeof(float)), *got = guard_alloc(n_rows * n_acts * sizeof(float));
+
+    for (size_t t = 0; t < n_acts; t++)
+        memcpy(want + t * n_rows, all + t * DOTS_ROWS, n_rows * sizeof(float));
+    dots(k, f, n_rows, n_acts, got);
+    same_floats(got, want, n_rows * n_acts, quant_info(f->type)->name);
+    guard_free(want);
+    guard_free(got);
 }
 
 static void check_dots(enum cpu_level level, enum quant_type type)
 {
+    static const size_t rows[] = { 1, 2, 3, 4, 5, 15, 16 },
+                        acts[] = { 1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 25, 28, MAX_ACTS };
     struct cpu_kernels k = kernels_of(level);
 
     for (size_t i = 0; i < N_COUNTS; i++) {
         struct fixture f;
+        float *all = guard_alloc(DOTS_ROWS * MAX_ACTS * sizeof(float));
 
         fixture_init(&f, &k, type, columns(type, i));
-        for (size_t n_rows = 1; n_rows <= DOTS_ROWS; n_rows++)
-            for (size_t n_acts = 1; n_acts <= MAX_ACTS; n_acts += 2) {
-                float *want = guard_alloc(n_rows * n_acts * sizeof(float));
-                float *got = guard_alloc(n_rows * n_acts * sizeof(float));
-
-                reference(&f, n_rows, n_acts, want);
-                dots(&k, &f, n_rows, n_acts, got);
-                same_floats(got, want, n_rows * n_acts, quant_info(type)->name);
-                guard_free(want);
-                guard_free(got);
-            }
+        reference(&f, DOTS_ROWS, MAX_ACTS, all);
+        for (size_t a = 0; a < sizeof(acts) / sizeof(*acts); a++)
+            check_tile(&k, &f, rows[a % 7], acts[a], all);
+        for (size_t r = 0; r < sizeof(rows) / sizeof(*rows); r++)
+            check_tile(&k, &f, rows[r], 6, all);
+        check_tile(&k, &f, DOTS_ROWS, MAX_ACTS, all);
+        guard_free(all);
         fixture_fini(&f);
     }
 }
