@@ -6,6 +6,7 @@ libcompute_a_SOURCES = \
 	compute/cpu/device.c \
 	compute/cpu/experts.c \
 	compute/cpu/float_kernels.h \
+	compute/cpu/iq_points.c compute/cpu/iq_points.h \
 	compute/cpu/kernels.c compute/cpu/kernels.h \
 	compute/cpu/kernels_c.c \
 	compute/cpu/levels.c compute/cpu/levels.h \
@@ -40,12 +41,15 @@ libcpu_avx2_a_SOURCES = \
 	compute/cpu/avx2.h \
 	compute/cpu/avx2_small.c \
 	compute/cpu/avx2_super.c \
+	compute/cpu/iq_avx.h \
+	compute/cpu/iq_avx2.c \
 	compute/cpu/kernels_avx2.c
 libcpu_avx2_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS)
 libcpu_avx512_a_SOURCES = \
 	compute/cpu/avx512.h \
 	compute/cpu/avx512_small.c \
 	compute/cpu/avx512_super.c \
+	compute/cpu/iq_avx512.c \
 	compute/cpu/kernels_avx512.c
 libcpu_avx512_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mbmi2
 LIBS_CPU_LEVELS += libcpu_avx2.a libcpu_avx512.a

@@ -18,6 +18,19 @@ SIMD_INLINE __m256i signed_products(__m256i w, __m256i x)
     return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
 }
 
+/* Scales 2c and 2c + 1, eight times each. */
+SIMD_INLINE __m256i scales_of(__m256i scale, int c)
+{
+    const __m256i first =
+        _mm256_set_epi64x(0x0302030203020302, 0x0302030203020302, 0x0100010001000100, 0x0100010001000100);
+    /* the half of `scale` in which the two lie, in both halves */
+    __m256i half =
+        c < 4 ? _mm256_permute2x128_si256(scale, scale, 0x00) : _mm256_permute2x128_si256(scale, scale, 0x11);
+
+    return _mm256_shuffle_epi8(half, _mm256_add_epi8(first, _mm256_set1_epi8((char)(c % 4 * 4))));
+}
+
+void avx2_iq_fill(struct cpu_kernels *k);
 void avx2_small_fill(struct cpu_kernels *k);
 void avx2_super_fill(struct cpu_kernels *k);
 

@@ -18,18 +18,6 @@ struct block {
     int offset_shift; /* offset = 1 << offset_shift */
 };
 
-/* Scales 2c and 2c + 1, eight times each. */
-SIMD_INLINE __m256i scales_of(__m256i scale, int c)
-{
-    const __m256i first =
-        _mm256_set_epi64x(0x0302030203020302, 0x0302030203020302, 0x0100010001000100, 0x0100010001000100);
-    /* the half of `scale` in which the two lie, in both halves */
-    __m256i half =
-        c < 4 ? _mm256_permute2x128_si256(scale, scale, 0x00) : _mm256_permute2x128_si256(scale, scale, 0x11);
-
-    return _mm256_shuffle_epi8(half, _mm256_add_epi8(first, _mm256_set1_epi8((char)(c % 4 * 4))));
-}
-
 SIMD_INLINE __m256i sums_add(enum extra extra, __m256i sums, __m256i q, const struct act_super *a, __m256i scale, int c)
 {
     __m256i x = load32(a->q + 32 * c);

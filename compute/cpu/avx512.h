@@ -34,6 +34,16 @@ SIMD_INLINE __m256i wide_sums8(const __m512i s[8])
     return _mm512_castsi512_si256(_mm512_shuffle_i32x4(half, half, 0x08));
 }
 
+/* Which of 16 scales goes to each of the 32 pairs of weights 64c .. 64c+63. */
+SIMD_INLINE __m512i scale_index(int c)
+{
+    const __m512i groups = _mm512_set_epi16(3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 0,
+                                            0, 0, 0, 0, 0, 0, 0);
+
+    return _mm512_add_epi16(groups, _mm512_set1_epi16((short)(4 * c)));
+}
+
+void avx512_iq_fill(struct cpu_kernels *k);
 void avx512_small_fill(struct cpu_kernels *k);
 void avx512_super_fill(struct cpu_kernels *k);
 

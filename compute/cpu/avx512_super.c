@@ -9,15 +9,6 @@
 #include "compute/cpu/avx512.h"
 #include "compute/cpu/unpack_kernels.h"
 
-/* Which of 16 scales goes to each of the 32 pairs of weights 64c .. 64c+63. */
-SIMD_INLINE __m512i scale_index(int c)
-{
-    const __m512i groups = _mm512_set_epi16(3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 0,
-                                            0, 0, 0, 0, 0, 0, 0);
-
-    return _mm512_add_epi16(groups, _mm512_set1_epi16((short)(4 * c)));
-}
-
 /* What a format has besides scales. */
 enum extra { OFFSET, MINS, SIGNED };
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "compute/cpu/kernels.h"
 
+#include "compute/cpu/iq_points.h"
 #include "compute/cpu/tile_rows.h"
 
 void cpu_kernels_get(enum cpu_level level, struct cpu_kernels *ret_kernels)
 {
     cpu_kernels_c(ret_kernels);
+    iq_points_init();
 #if defined(__x86_64__)
     if (level >= CPU_AVX2)
         cpu_kernels_avx2(ret_kernels);

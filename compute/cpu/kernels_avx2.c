@@ -11,6 +11,7 @@ void cpu_kernels_avx2(struct cpu_kernels *k)
     k->level = CPU_AVX2;
     float_kernels_fill(k);
     unpack_kernels_fill(k);
+    avx2_iq_fill(k);
     avx2_small_fill(k);
     avx2_super_fill(k);
 }

@@ -271,6 +271,13 @@ ROWS_TESTS(Q6_K)
 ROWS_TESTS(IQ4_NL)
 ROWS_TESTS(IQ4_XS)
 ROWS_TESTS(MXFP4)
+ROWS_TESTS(IQ2_XXS)
+ROWS_TESTS(IQ2_XS)
+ROWS_TESTS(IQ2_S)
+ROWS_TESTS(IQ3_XXS)
+ROWS_TESTS(IQ3_S)
+ROWS_TESTS(IQ1_S)
+ROWS_TESTS(IQ1_M)
 
 /* Activations: the reference rounds to the nearest of 255 steps; levels agree in every byte. */
 static void check_acts(enum cpu_level level)
