@@ -44,41 +44,62 @@ static int mismatch(const struct cache *c, uint32_t slot, struct err *err)
         expert, layer->layer, c->layout->files[gate->file].path, gate->offset + expert * gate->part_bytes);
 }
 
-static void slot_reread(struct cache *c, uint32_t slot)
+void cache_slot_read_again(struct cache *c, uint32_t slot)
 {
     struct extent extent;
 
     cache_slot_extent(c, slot, &extent);
     for (uint32_t i = 0; i < extent.n_ranges; i++)
         files_forget(&c->files, extent.range[i].file, extent.range[i].offset, extent.range[i].bytes);
-    c->slot_reread[slot] = true;
     c->n_rereads++;
     reader_add(c->reader, slot, &extent, c->slots.slot[slot].data,
                c->slots.slot[slot].hinted ? READER_HINT : READER_DEMAND);
 }
 
+/* What the bytes must sum up to: the catalog knows, or the pack. */
+static bool sum_find(const struct cache *c, uint32_t slot, struct catalog_sum *ret_sum)
+{
+    uint32_t key = c->slots.slot[slot].key;
+
+    if (!c->slot_packed[slot] && catalog_sum(c->catalog, key, ret_sum))
+        return true;
+    if (c->pack != NULL)
+        *ret_sum = c->pack->sums[key];
+    return c->pack != NULL;
+}
+
+/* Of the model's own bytes, and the file must still be the one that was opened. */
+static int sum_record(struct cache *c, uint32_t slot, const struct catalog_sum *sum, struct err *err)
+{
+    struct catalog_sum recorded;
+    int rc;
+
+    if (c->slot_packed[slot] || catalog_sum(c->catalog, c->slots.slot[slot].key, &recorded))
+        return 0;
+    rc = files_check(&c->files, err);
+    if (rc == 0)
+        catalog_put(c->catalog, c->slots.slot[slot].key, sum);
+    return rc;
+}
+
 /* 0: as recorded, or recorded now. 1: being read again. Negative: wrong twice. */
 static int slot_verify(struct cache *c, uint32_t slot, struct err *err)
 {
-    uint32_t key = c->slots.slot[slot].key;
     struct catalog_sum sum, recorded;
-    int rc;
 
     if (!c->verify)
         return 0;
     sum = slot_sum(c, slot);
-    if (!catalog_sum(c->catalog, key, &recorded)) {
-        /* Nothing to hold it against: at least the file must still be the one that was opened. */
-        rc = files_check(&c->files, err);
-        if (rc == 0)
-            catalog_put(c->catalog, key, &sum);
-        return rc;
+    if (!sum_find(c, slot, &recorded) || memcmp(sum.bytes, recorded.bytes, sizeof(sum.bytes)) == 0)
+        return sum_record(c, slot, &sum, err);
+    if (c->slot_packed[slot]) {
+        cache_pack_forsake(c, slot, "its checksum differs from the recorded one");
+        return 1;
     }
-    if (memcmp(sum.bytes, recorded.bytes, sizeof(sum.bytes)) == 0)
-        return 0;
     if (c->slot_reread[slot])
         return mismatch(c, slot, err);
-    slot_reread(c, slot);
+    c->slot_reread[slot] = true;
+    cache_slot_read_again(c, slot);
     return 1;
 }
 
@@ -92,8 +113,12 @@ void cache_on_end(void *ctx, uint32_t slot, int code, const struct err *read_err
         slots_give(&c->slots, slot);
         return;
     }
-    if (code == 0)
+    if (code == 0) {
         code = slot_verify(c, slot, &err);
+    } else if (c->slot_packed[slot]) {
+        cache_pack_forsake(c, slot, err_text(&err));
+        return;
+    }
     if (code > 0)
         return;
     c->slot_reread[slot] = false;

@@ -102,7 +102,7 @@ static int reading_open(struct cache *c, const struct cache_options *options, st
 {
     struct iovec buffers[CACHE_BUFFERS_MAX];
     struct io_options io_options = { .fds = c->files.fds,
-                                     .n_fds = c->layout->n_files,
+                                     .n_fds = c->files.n_fds,
                                      .depth = depth_of(options),
                                      .buffers = buffers,
                                      .n_buffers = cache_buffers(&c->slots, buffers) };
@@ -128,8 +128,11 @@ static int tables_alloc(struct cache *c, struct err *err)
     c->index_of = mem_calloc(n_experts, sizeof(*c->index_of));
     c->slot_index = mem_calloc(c->slots.n_slots, sizeof(*c->slot_index));
     c->slot_reread = mem_calloc(c->slots.n_slots, sizeof(*c->slot_reread));
+    c->slot_packed = mem_calloc(c->slots.n_slots, sizeof(*c->slot_packed));
+    c->pack_bad = mem_calloc(c->pack != NULL ? (size_t)c->layout->n_layers * n_experts : 1, sizeof(*c->pack_bad));
     if (c->request.ready == NULL || c->request.slot == NULL || c->request.asked_ns == NULL || c->named == NULL ||
-        c->index_of == NULL || c->slot_index == NULL || c->slot_reread == NULL)
+        c->index_of == NULL || c->slot_index == NULL || c->slot_reread == NULL || c->slot_packed == NULL ||
+        c->pack_bad == NULL)
         return err_sys(err, ENOMEM, "expert cache");
     return 0;
 }
@@ -143,8 +146,9 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
     if (c == NULL)
         return err_sys(err, ENOMEM, "expert cache");
     c->layout = layout;
+    c->pack = options->pack;
     c->verify = options->verify;
-    rc = files_init(&c->files, layout, want_direct(layout, options), err);
+    rc = files_init(&c->files, layout, options->pack, want_direct(layout, options), err);
     if (rc == 0)
         rc = slots_init(&c->slots, layout, c->files.block, options->slot_budget, options->policy, err);
     if (rc == 0)
@@ -157,6 +161,7 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
         cache_close(c);
         return rc;
     }
+    cache_pack_compare(c);
     c->door = (struct expert_door){ .ops = &door_ops, .max_request = cache_max_request(c) };
     cache_counters_update(c);
     *ret_cache = c;
@@ -169,6 +174,8 @@ void cache_close(struct cache *cache)
         return;
     reader_close(cache->reader);
     catalog_close(cache->catalog);
+    mem_free(cache->pack_bad);
+    mem_free(cache->slot_packed);
     mem_free(cache->slot_reread);
     mem_free(cache->slot_index);
     mem_free(cache->index_of);
@@ -203,6 +210,7 @@ void cache_stats(const struct cache *cache, struct cache_stats *ret_stats)
         .wait_ns = atomic_load_explicit(&n->wait_ns, memory_order_relaxed),
         .evictions = atomic_load_explicit(&n->evictions, memory_order_relaxed),
         .reread = atomic_load_explicit(&n->reread, memory_order_relaxed),
+        .pack_bad = atomic_load_explicit(&n->pack_bad, memory_order_relaxed),
         .slots = atomic_load_explicit(&n->slots, memory_order_relaxed),
         .slots_used = atomic_load_explicit(&n->slots_used, memory_order_relaxed),
         .slot_bytes = atomic_load_explicit(&n->slot_bytes, memory_order_relaxed),

@@ -6,7 +6,9 @@
  * be had, pre-faulted, registered with the ring; cache_resize gives some back and takes them again. A policy
  * (cache/policy.h) chooses victims; experts being read, pinned or named by the open request never are. Every record is
  * checked against its XXH3-128 in the catalog after each read (recorded at the first); a mismatch is read once more and
- * then fails the request with expert, layer, file and offset named.
+ * then fails the request with expert, layer, file and offset named. With a pack (cache/pack.h) records are read from
+ * there; one that is damaged or cannot be read is from then on read from the model's own files, and no request fails
+ * for it.
  *
  * Threads: the engine thread only, except cache_stats (any thread). The layout is borrowed for the cache's life.
  */
@@ -26,6 +28,7 @@ enum io_engine { IO_ENGINE_AUTO, IO_ENGINE_URING, IO_ENGINE_PREAD };
 
 struct io;
 struct io_options;
+struct pack;
 
 struct cache_options {
     uint64_t slot_budget; /* bytes for slots */
@@ -36,6 +39,7 @@ struct cache_options {
     enum policy_kind policy; /* which expert gives up its slot; default: the least recently used */
     bool read_by_part;       /* gate and up of every missing expert before any down; default: expert after expert */
     uint64_t ram_free_bytes; /* free beside the daemon's budget, which the page cache may use; decides io auto */
+    const struct pack *pack; /* read experts from there; borrowed; NULL: from the model's files */
     const char *catalog_dir; /* state directory for the LMDB catalog; NULL: keep checksums in memory only */
     bool verify;             /* check checksums; on by default, off only in tests and benchmarks */
     /* Tests put an engine of their own in place of io_engine's; NULL otherwise. */
@@ -57,10 +61,11 @@ struct cache_stats {
     uint64_t read_ns;      /* summed over experts: asked for until arrived */
     uint64_t wait_ns;      /* the engine stood still */
     uint64_t evictions;
-    uint64_t reread; /* experts read again after a mismatch, pieces after an error */
+    uint64_t reread;            /* experts read again after a mismatch, pieces after an error */
+    uint64_t pack_bad;          /* records of the pack that are not used: damaged, unreadable or not the catalog's */
     uint64_t slots, slots_used; /* less those given back */
-    uint64_t slot_bytes; /* memory held by slots */
-    uint64_t huge_bytes; /* of which in huge pages */
+    uint64_t slot_bytes;        /* memory held by slots */
+    uint64_t huge_bytes;        /* of which in huge pages */
 };
 
 struct cache;
@@ -82,6 +87,11 @@ const char *cache_describe(const struct cache *cache);
 
 /* What the user should be told of the catalog (rebuilt, memory only, ...), or NULL. Lent until the next cache_idle. */
 const char *cache_note(const struct cache *cache);
+
+/* What the user should be told of the pack once stats say pack_bad: the first bad record, or NULL. Lent. */
+const char *cache_pack_note(const struct cache *cache);
+/* Whether an expert's record in the pack is not used (any more). */
+bool cache_pack_is_bad(const struct cache *cache, uint32_t layer_index, uint32_t expert);
 
 /* Keep what was learnt now; cache_close does so too, but cannot say why it failed. */
 int cache_keep(struct cache *cache, struct err *err);
@@ -111,5 +121,10 @@ int cache_resize(struct cache *cache, uint64_t slot_budget, struct err *err);
 int cache_verify(const struct expert_layout *layout, const char *catalog_dir,
                  bool (*on_progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, uint64_t *ret_bad,
                  struct err *err);
+/* The same for a pack of the model. ret_is_bad: [n_layers * n_experts] or NULL. ERR_CHECKSUM with ret_bad when records
+ * are bad; ret_bad is set then only. */
+int cache_verify_pack(const struct expert_layout *layout, const struct pack *pack, const char *catalog_dir,
+                      bool (*on_progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, bool *ret_is_bad,
+                      uint64_t *ret_bad, struct err *err);
 
 #endif

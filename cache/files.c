@@ -13,20 +13,20 @@
 #include <unistd.h>
 
 /* The same file, not whatever has its name by now. */
-static int file_reopen(const struct layout_file *file, int flags)
+static int file_reopen(int file_fd, const char *file_path, int flags)
 {
     struct stat was, is;
     char path[40];
     int fd;
 
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", file->fd);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", file_fd);
     fd = open(path, O_RDONLY | O_CLOEXEC | flags);
     if (fd >= 0 || errno == EINVAL)
         return fd;
-    fd = open(file->path, O_RDONLY | O_CLOEXEC | flags);
+    fd = open(file_path, O_RDONLY | O_CLOEXEC | flags);
     if (fd < 0)
         return -1;
-    if (fstat(file->fd, &was) == 0 && fstat(fd, &is) == 0 && was.st_dev == is.st_dev && was.st_ino == is.st_ino)
+    if (fstat(file_fd, &was) == 0 && fstat(fd, &is) == 0 && was.st_dev == is.st_dev && was.st_ino == is.st_ino)
         return fd;
     close(fd);
     errno = ESTALE;
@@ -58,67 +58,101 @@ static uint32_t block_find(int fd)
     return block;
 }
 
+static int open_one_direct(struct files *files, uint32_t i, int fd, const char *path)
+{
+    uint32_t block;
+
+    files->fds[i] = file_reopen(fd, path, O_DIRECT);
+    block = files->fds[i] >= 0 ? block_find(files->fds[i]) : 0;
+    if (block == 0) {
+        snprintf(files->refused, sizeof(files->refused), "direct reads %srefused: %s",
+                 i < files->layout->n_files ? "" : "of the pack ",
+                 files->fds[i] < 0 ? strerror(errno) : "no alignment that works");
+        return -1;
+    }
+    if (block > files->block)
+        files->block = block;
+    return 0;
+}
+
 static int open_direct(struct files *files)
 {
     files->block = EXTENT_BUFFERED_BLOCK;
-    for (uint32_t i = 0; i < files->layout->n_files; i++) {
-        uint32_t block;
-
-        files->fds[i] = file_reopen(&files->layout->files[i], O_DIRECT);
-        block = files->fds[i] >= 0 ? block_find(files->fds[i]) : 0;
-        if (block == 0) {
-            snprintf(files->refused, sizeof(files->refused), "direct reads refused: %s",
-                     files->fds[i] < 0 ? strerror(errno) : "no alignment that works");
+    for (uint32_t i = 0; i < files->layout->n_files; i++)
+        if (open_one_direct(files, i, files->layout->files[i].fd, files->layout->files[i].path) < 0)
             return -1;
-        }
-        if (block > files->block)
-            files->block = block;
-    }
     files->direct = true;
     return 0;
 }
 
 static void close_all(struct files *files)
 {
-    for (uint32_t i = 0; i < files->layout->n_files; i++) {
+    for (uint32_t i = 0; i < files->n_fds; i++) {
         if (files->fds[i] >= 0)
             close(files->fds[i]);
         files->fds[i] = -1;
     }
 }
 
-static int open_buffered(struct files *files, struct err *err)
+static int open_one_buffered(struct files *files, uint32_t i, int fd, const char *path, struct err *err)
 {
-    files->block = EXTENT_BUFFERED_BLOCK;
-    files->direct = false;
-    for (uint32_t i = 0; i < files->layout->n_files; i++) {
-        files->fds[i] = file_reopen(&files->layout->files[i], 0);
-        if (files->fds[i] < 0) /* opened before privileges were dropped, say */
-            files->fds[i] = fcntl(files->layout->files[i].fd, F_DUPFD_CLOEXEC, 0);
-        if (files->fds[i] < 0)
-            return err_sys(err, errno, "model file '%s'", files->layout->files[i].path);
-        posix_fadvise(files->fds[i], 0, 0, POSIX_FADV_RANDOM);
-    }
+    files->fds[i] = file_reopen(fd, path, 0);
+    if (files->fds[i] < 0) /* opened before privileges were dropped, say */
+        files->fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (files->fds[i] < 0)
+        return err_sys(err, errno, "'%s'", path);
+    posix_fadvise(files->fds[i], 0, 0, POSIX_FADV_RANDOM);
     return 0;
 }
 
-int files_init(struct files *files, const struct expert_layout *layout, bool direct, struct err *err)
+static int open_buffered(struct files *files, struct err *err)
 {
-    int rc;
+    int rc = 0;
 
-    *files = (struct files){ .layout = layout };
-    files->fds = mem_calloc(layout->n_files, sizeof(*files->fds));
+    close_all(files);
+    files->block = EXTENT_BUFFERED_BLOCK;
+    files->direct = false;
+    for (uint32_t i = 0; i < files->layout->n_files && rc == 0; i++)
+        rc = open_one_buffered(files, i, files->layout->files[i].fd, files->layout->files[i].path, err);
+    return rc;
+}
+
+/* As the model's files, if its drive lets us. */
+static int open_pack(struct files *files, struct err *err)
+{
+    const struct pack *pack = files->pack;
+    uint32_t i = files->layout->n_files;
+
+    if (files->direct && open_one_direct(files, i, pack->fd, pack->path) == 0)
+        return 0;
+    if (files->fds[i] >= 0)
+        close(files->fds[i]);
+    return open_one_buffered(files, i, pack->fd, pack->path, err);
+}
+
+int files_init(struct files *files, const struct expert_layout *layout, const struct pack *pack, bool direct,
+               struct err *err)
+{
+    int rc = 0;
+
+    *files = (struct files){ .layout = layout, .pack = pack, .n_fds = layout->n_files + (pack != NULL) };
+    files->fds = mem_calloc(files->n_fds, sizeof(*files->fds));
     if (files->fds == NULL)
         return err_sys(err, ENOMEM, "model files");
-    for (uint32_t i = 0; i < layout->n_files; i++)
+    for (uint32_t i = 0; i < files->n_fds; i++)
         files->fds[i] = -1;
-    if (direct && open_direct(files) == 0)
-        return 0;
-    close_all(files);
-    rc = open_buffered(files, err);
+    if (!direct || open_direct(files) < 0)
+        rc = open_buffered(files, err);
+    if (rc == 0 && pack != NULL)
+        rc = open_pack(files, err);
     if (rc < 0)
         files_fini(files);
     return rc;
+}
+
+const char *files_path(const struct files *files, uint32_t file)
+{
+    return file < files->layout->n_files ? files->layout->files[file].path : files->pack->path;
 }
 
 void files_fini(struct files *files)
@@ -153,6 +187,6 @@ int files_check(const struct files *files, struct err *err)
 
 void files_forget(const struct files *files, uint32_t file, uint64_t offset, uint64_t bytes)
 {
-    if (!files->direct)
+    if (!files->direct || file >= files->layout->n_files)
         posix_fadvise(files->fds[file], (off_t)offset, (off_t)bytes, POSIX_FADV_DONTNEED);
 }

@@ -1,33 +1,41 @@
 /* SPDX-License-Identifier: MIT
  *
- * files.h: the model's files, opened once more for reading experts.
+ * files.h: the model's files, and its pack if there is one, opened once more for reading experts.
  *
  * Direct (O_DIRECT) when asked for and every file allows it: the drive fills the slots, and the page cache neither
  * costs a copy nor memory. Otherwise buffered, with the kernel's read-ahead off: experts lie anywhere, and reading
  * ahead would read what nobody asked for. Pages read stay in the page cache, which is the point of buffered mode: they
  * are clean, so the kernel takes them back before it lets anyone go short, also within a cgroup.
  *
- * Threads: any after open. Ownership: owns its descriptors; the layout is borrowed.
+ * The pack may lie on another drive than the model; it has the number behind the model's last file.
+ *
+ * Threads: any after open. Ownership: owns its descriptors; the layout and the pack are borrowed.
  */
 #ifndef EXPERTD_CACHE_FILES_H
 #define EXPERTD_CACHE_FILES_H
 
 #include "base/err.h"
+#include "cache/pack.h"
 #include "model/layout.h"
 
 #include <stdbool.h>
 
 struct files {
     const struct expert_layout *layout;
-    int *fds;       /* [layout->n_files] */
-    uint32_t block; /* reads begin, end and land on multiples of this */
-    bool direct;
-    char refused[120]; /* why not direct though asked for; empty otherwise */
+    const struct pack *pack; /* NULL: none */
+    int *fds;                /* [n_fds] */
+    uint32_t n_fds;          /* layout->n_files, and the pack */
+    uint32_t block;          /* reads begin, end and land on multiples of this */
+    bool direct;             /* the model's files */
+    char refused[120];       /* why not direct though asked for; empty otherwise */
 };
 
 /* `direct` is a wish. Zero-initialised storage or what files_fini left. */
-int files_init(struct files *files, const struct expert_layout *layout, bool direct, struct err *err);
+int files_init(struct files *files, const struct expert_layout *layout, const struct pack *pack, bool direct,
+               struct err *err);
 void files_fini(struct files *files);
+
+const char *files_path(const struct files *files, uint32_t file);
 
 /* 0, or ERR_CHANGED naming the file whose size or time differs from when the model was opened. */
 int files_check(const struct files *files, struct err *err);

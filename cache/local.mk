@@ -4,7 +4,8 @@ libcache_a_SOURCES = \
 	cache/cache.c cache/cache.h cache/state.h cache/door.c cache/arrival.c \
 	cache/resize.c cache/slots_resize.c cache/slots.c cache/slots.h cache/slot_plan.c cache/policy.c cache/policy.h cache/policy_lru.c cache/policy_scored.c \
 	cache/policy_scored.h cache/policy_frequency.c cache/policy_nextuse.c \
-	cache/extent.c cache/extent.h cache/files.c cache/files.h \
+	cache/extent.c cache/extent.h cache/files.c cache/files.h cache/pack.c cache/pack.h \
+	cache/pack_write.c cache/pack_write.h cache/pack_file.c cache/pack_file.h cache/pack_use.c \
 	cache/reader.c cache/reader.h cache/io.h cache/io_uring.c cache/io_pread.c \
 	cache/catalog.c cache/catalog.h cache/catalog_seal.c cache/catalog_seal.h \
 	cache/verify.c

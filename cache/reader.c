@@ -138,7 +138,7 @@ static void job_unqueue(struct reader *r, uint32_t slot)
 
 static void job_describe(const struct reader *r, const struct job *job, struct err *err)
 {
-    const char *path = r->options.files->layout->files[job->failed_file].path;
+    const char *path = files_path(r->options.files, job->failed_file);
 
     if (job->code == ERR_CHANGED)
         err_set(err, job->code, "file '%s' ends at or before offset %" PRIu64 ": it was cut short while in use", path,

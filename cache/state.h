@@ -2,6 +2,9 @@
  *
  * state.h: what cache.c (open, close, figures), door.c (requests) and arrival.c (what was read) share. For these only.
  *
+ * Where a slot's bytes come from, the pack or the model's files, is decided when its reading begins (slot_packed), for
+ * the two put the parts in different places.
+ *
  * Units: bytes, nanoseconds. Threads: the engine thread only, except the atomics.
  */
 #ifndef EXPERTD_CACHE_STATE_H
@@ -10,6 +13,7 @@
 #include "cache/cache.h"
 #include "cache/catalog.h"
 #include "cache/files.h"
+#include "cache/pack.h"
 #include "cache/reader.h"
 #include "cache/slots.h"
 
@@ -29,13 +33,14 @@ struct request {
 
 struct cache_counters {
     _Atomic uint64_t hits, misses, bytes_read, hint_bytes, read_ns, wait_ns, evictions, reread, slots_used;
-    _Atomic uint64_t hint_reads, hint_hits, hint_late, hint_wasted;
+    _Atomic uint64_t hint_reads, hint_hits, hint_late, hint_wasted, pack_bad;
     _Atomic uint64_t slots, slot_bytes, huge_bytes;
 };
 
 struct cache {
     struct expert_door door; /* first: the door is the cache */
     const struct expert_layout *layout;
+    const struct pack *pack; /* NULL: none */
     bool verify;
     struct files files;
     struct slots slots;
@@ -49,6 +54,9 @@ struct cache {
     uint16_t *slot_index; /* [n_slots] index in the open request of a wanted slot */
     uint64_t n_rereads;   /* experts read again after a mismatch */
     bool *slot_reread;    /* [n_slots] being read for the second time after a mismatch */
+    bool *slot_packed;    /* [n_slots] read from the pack */
+    bool *pack_bad;       /* [n_keys] not to be read from the pack */
+    char pack_note[600];  /* empty while no record is bad */
     struct cache_counters counters;
     char description[720];
 };
@@ -74,11 +82,24 @@ static inline void cache_count(_Atomic uint64_t *counter, uint64_t n)
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+/* Read a slot's expert once more, from wherever it is to be read now. In arrival.c. */
+void cache_slot_read_again(struct cache *c, uint32_t slot);
+
+/* Records of the pack that are not what the catalog remembers of the model are not used. In pack_use.c. */
+void cache_pack_compare(struct cache *c);
+/* The pack is a copy: what is wrong with one record of it costs the speed of that record. The slot's expert is read
+ * from the model, now and from now on. */
+void cache_pack_forsake(struct cache *c, uint32_t slot, const char *why);
+
+/* Where the bytes of the slot's expert lie in its file and in the slot. */
 static inline void cache_slot_extent(const struct cache *c, uint32_t slot, struct extent *ret_extent)
 {
     uint32_t key = c->slots.slot[slot].key;
 
-    extent_find(c->layout, key / c->layout->n_experts, key % c->layout->n_experts, c->files.block, ret_extent);
+    if (c->slot_packed[slot])
+        pack_extent(c->pack, key, c->layout->n_files, ret_extent);
+    else
+        extent_find(c->layout, key / c->layout->n_experts, key % c->layout->n_experts, c->files.block, ret_extent);
 }
 
 /* The open request names its expert. */

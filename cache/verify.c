@@ -79,20 +79,27 @@ static int layers_check(struct verify *v, bool (*on_progress)(void *ctx, uint64_
     return 0;
 }
 
+static int verify_open(const struct expert_layout *layout, const struct pack *pack, const char *catalog_dir,
+                       struct cache **ret_cache, struct err *err)
+{
+    struct cache_options options;
+
+    cache_options_default(&options);
+    options.slot_budget = cache_min_bytes(layout) * 2;
+    options.pack = pack;
+    options.catalog_dir = catalog_dir;
+    options.io_mode = IO_DIRECT;
+    return cache_open(layout, &options, ret_cache, err);
+}
+
 int cache_verify(const struct expert_layout *layout, const char *catalog_dir,
                  bool (*on_progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, uint64_t *ret_bad,
                  struct err *err)
 {
     struct verify v = { .layout = layout };
-    struct cache_options options;
     struct cache *cache;
-    int rc;
+    int rc = verify_open(layout, NULL, catalog_dir, &cache, err);
 
-    cache_options_default(&options);
-    options.slot_budget = cache_min_bytes(layout) * 2;
-    options.catalog_dir = catalog_dir;
-    options.io_mode = IO_DIRECT;
-    rc = cache_open(layout, &options, &cache, err);
     if (rc < 0)
         return rc;
     v.door = cache_door(cache);
@@ -104,4 +111,33 @@ int cache_verify(const struct expert_layout *layout, const char *catalog_dir,
     if (v.n_bad > 0 && err != NULL)
         *err = v.first;
     return v.n_bad > 0 ? v.first.code : 0;
+}
+
+/* Every expert asked for once; the records that the cache gave up are the bad ones. */
+int cache_verify_pack(const struct expert_layout *layout, const struct pack *pack, const char *catalog_dir,
+                      bool (*on_progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, bool *ret_is_bad,
+                      uint64_t *ret_bad, struct err *err)
+{
+    struct verify v = { .layout = layout };
+    struct cache_stats stats;
+    struct cache *cache;
+    int rc = verify_open(layout, pack, catalog_dir, &cache, err);
+
+    if (rc < 0)
+        return rc;
+    v.door = cache_door(cache);
+    rc = layers_check(&v, on_progress, ctx, err);
+    cache_stats(cache, &stats);
+    for (uint32_t key = 0; key < layout->n_layers * layout->n_experts && ret_is_bad != NULL; key++)
+        ret_is_bad[key] = cache_pack_is_bad(cache, key / layout->n_experts, key % layout->n_experts);
+    if (rc == 0 && v.n_bad > 0) {
+        rc = v.first.code;
+        if (err != NULL)
+            *err = v.first;
+    } else if (rc == 0 && stats.pack_bad > 0) {
+        *ret_bad = stats.pack_bad;
+        rc = err_set(err, ERR_CHECKSUM, "%s", cache_pack_note(cache));
+    }
+    cache_close(cache);
+    return rc;
 }

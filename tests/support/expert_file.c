@@ -127,7 +127,8 @@ bool expert_file_matches(const struct expert_file *file, uint32_t layer_index, u
         const struct expert_part_layout *part = &file->layers[layer_index].part[p];
 
         if (weight[p]->type != part->type || weight[p]->rows != part->rows || weight[p]->cols != part->cols ||
-            (uintptr_t)weight[p]->data % 32 != (part->offset + expert * part->part_bytes) % 32 ||
+            ((uintptr_t)weight[p]->data % 64 != 0 &&
+             (uintptr_t)weight[p]->data % 32 != (part->offset + expert * part->part_bytes) % 32) ||
             memcmp(weight[p]->data, expert_file_part(file, layer_index, expert, p), part->part_bytes) != 0)
             return false;
     }

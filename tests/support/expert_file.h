@@ -37,7 +37,7 @@ void expert_file_fini(struct expert_file *file);
 
 /* The bytes of one matrix, as they must arrive. */
 const void *expert_file_part(const struct expert_file *file, uint32_t layer_index, uint32_t expert, int part);
-/* Whether a view is exactly this expert: bytes, sizes, names. */
+/* Whether a view is exactly this expert: bytes, sizes, names; and lies as in the file, or on a multiple of 64. */
 bool expert_file_matches(const struct expert_file *file, uint32_t layer_index, uint32_t expert,
                          const struct expert_view *view);
 

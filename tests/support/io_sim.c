@@ -48,7 +48,8 @@ static struct waiting take(struct sim_io *s)
 static int32_t perform(const struct sim_io *s, const struct waiting *w)
 {
     const struct io_sim *sim = s->sim;
-    bool faulty = sim->fault != IO_SIM_NONE && w->number - sim->fault_at < sim->n_faults;
+    bool faulty = sim->fault != IO_SIM_NONE && w->number - sim->fault_at < sim->n_faults &&
+                  (sim->fault_files == 0 || (sim->fault_files >> w->read.file & 1));
     size_t bytes = w->read.bytes;
     ssize_t n;
 

@@ -27,6 +27,7 @@ struct io_sim {
     enum io_sim_fault fault;
     uint64_t fault_at, n_faults; /* reads [fault_at, fault_at + n_faults) */
     uint32_t fault_arg;
+    uint32_t fault_files;     /* a bit for each file whose reads may fail; 0: all */
     uint64_t n_failing_reaps; /* so many reaps in a row return -EIO */
     bool hold;                /* end nothing unless waited for */
     uint64_t n_submitted;     /* so far */

@@ -1,10 +1,12 @@
 if HAVE_CRITERION
-cache_tests = tests/unit/test_cache tests/unit/test_catalog tests/unit/test_io tests/unit/test_slots tests/unit/test_warmup tests/unit/test_cache_budget
+cache_tests = tests/unit/test_cache tests/unit/test_catalog tests/unit/test_io tests/unit/test_slots tests/unit/test_warmup tests/unit/test_cache_budget \
+	tests/unit/test_pack tests/unit/test_pack_write
 check_PROGRAMS += $(cache_tests)
 TESTS += $(cache_tests)
 
 support_cache = tests/support/expert_file.c tests/support/expert_file.h \
-	tests/support/door_check.c tests/support/door_check.h tests/support/io_sim.c tests/support/io_sim.h
+	tests/support/door_check.c tests/support/door_check.h tests/support/io_sim.c tests/support/io_sim.h \
+	tests/support/pack_check.c tests/support/pack_check.h
 
 tests_unit_test_cache_SOURCES = tests/unit/test_cache.c $(support_cache)
 tests_unit_test_cache_CPPFLAGS = $(CRITERION_CPPFLAGS)
@@ -17,6 +19,14 @@ tests_unit_test_catalog_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
 tests_unit_test_io_SOURCES = tests/unit/test_io.c $(support_cache)
 tests_unit_test_io_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_io_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
+
+tests_unit_test_pack_SOURCES = tests/unit/test_pack.c $(support_cache)
+tests_unit_test_pack_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_pack_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
+
+tests_unit_test_pack_write_SOURCES = tests/unit/test_pack_write.c $(support_cache)
+tests_unit_test_pack_write_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_pack_write_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
 
 tests_unit_test_slots_SOURCES = tests/unit/test_slots.c $(support_cache)
 tests_unit_test_slots_CPPFLAGS = $(CRITERION_CPPFLAGS)
