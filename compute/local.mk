@@ -47,6 +47,9 @@ libcpu_avx2_a_SOURCES = \
 libcpu_avx2_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS)
 libcpu_avx512_a_SOURCES = \
 	compute/cpu/avx512.h \
+	compute/cpu/avx512_expand.h \
+	compute/cpu/avx512_tile.h \
+	compute/cpu/avx512_tile_super.c \
 	compute/cpu/avx512_small.c \
 	compute/cpu/avx512_super.c \
 	compute/cpu/iq_avx512.c \

@@ -5,77 +5,7 @@
  * vpdpbusd wants one factor unsigned: weights are biased by 128, and 128 times the activations of the same run is taken
  * off again, once per activation for all rows.
  */
-#include "compute/cpu/avx512.h"
-#include "compute/cpu/unpack_kernels.h"
-
-/* Two 16-byte groups of nibbles to 64 bytes: low and high nibbles of one, then of the other. */
-SIMD_INLINE __m512i nibbles_of(const uint8_t *p0, const uint8_t *p1)
-{
-    const __m512i shifts =
-        _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004, 0x0004000400040004, 0, 0);
-    __m256i first = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p0));
-    __m256i second = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p1));
-    __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
-
-    return _mm512_and_si512(_mm512_srlv_epi16(both, shifts), _mm512_set1_epi8(15));
-}
-
-SIMD_INLINE __m512i fives_of(const uint8_t *nibbles0, const uint8_t *mask0, const uint8_t *nibbles1,
-                             const uint8_t *mask1)
-{
-    __m512i low = nibbles_of(nibbles0, nibbles1);
-    uint32_t m0, m1;
-
-    memcpy(&m0, mask0, sizeof(m0));
-    memcpy(&m1, mask1, sizeof(m1));
-    return _mm512_mask_add_epi8(low, m0 | (uint64_t)m1 << 32, low, _mm512_set1_epi8(16));
-}
-
-SIMD_INLINE __m512i biased_table(const int8_t *values)
-{
-    return _mm512_add_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)values)),
-                           _mm512_set1_epi8((char)128));
-}
-
-/* By how much (a power of two) expand makes weights greater than they are; -1: not at all. */
-SIMD_INLINE int bias_shift(enum quant_type type)
-{
-    switch (type) {
-    case QUANT_Q4_0:
-        return 3;
-    case QUANT_Q5_0:
-        return 4;
-    case QUANT_Q4_1:
-    case QUANT_Q5_1:
-        return -1;
-    default:
-        return 7;
-    }
-}
-
-/* The 64 weights of two blocks, as unsigned bytes. */
-SIMD_INLINE __m512i expand(enum quant_type type, const uint8_t *p0, const uint8_t *p1)
-{
-    switch (type) {
-    case QUANT_Q4_0:
-        return nibbles_of(p0 + 2, p1 + 2);
-    case QUANT_Q4_1:
-        return nibbles_of(p0 + 4, p1 + 4);
-    case QUANT_Q5_0:
-        return fives_of(p0 + 6, p0 + 2, p1 + 6, p1 + 2);
-    case QUANT_Q5_1:
-        return fives_of(p0 + 8, p0 + 4, p1 + 8, p1 + 4);
-    case QUANT_IQ4_NL:
-        return _mm512_shuffle_epi8(biased_table(quant_iq4_values), nibbles_of(p0 + 2, p1 + 2));
-    case QUANT_MXFP4:
-        return _mm512_shuffle_epi8(biased_table(quant_mxfp4_values), nibbles_of(p0 + 1, p1 + 1));
-    default: /* QUANT_Q8_0 */
-        return _mm512_xor_si512(
-            _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(p0 + 2))),
-                               _mm256_loadu_si256((const __m256i *)(p1 + 2)), 1),
-            _mm512_set1_epi8((char)128));
-    }
-}
+#include "compute/cpu/avx512_expand.h"
 
 /* Sixteen sums of four products: eight of each of two blocks, or of the last one only. */
 SIMD_INLINE __m512i pair_sums(enum quant_type type, const uint8_t *p, size_t block_bytes, const int8_t *q, size_t m)
@@ -83,8 +13,9 @@ SIMD_INLINE __m512i pair_sums(enum quant_type type, const uint8_t *p, size_t blo
     if (m == 0)
         return _mm512_setzero_si512();
     if (m == 1)
-        return _mm512_dpbusd_epi32(_mm512_setzero_si512(), expand(type, p, p), _mm512_maskz_loadu_epi8(0xffffffff, q));
-    return _mm512_dpbusd_epi32(_mm512_setzero_si512(), expand(type, p, p + block_bytes), _mm512_loadu_si512(q));
+        return _mm512_dpbusd_epi32(_mm512_setzero_si512(), expand_small(type, p, p),
+                                   _mm512_maskz_loadu_epi8(0xffffffff, q));
+    return _mm512_dpbusd_epi32(_mm512_setzero_si512(), expand_small(type, p, p + block_bytes), _mm512_loadu_si512(q));
 }
 
 /* Lane i is the sum of half i % 2 of s[i / 2]. */

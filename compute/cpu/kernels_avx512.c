@@ -2,7 +2,7 @@
  *
  * kernels_avx512.c: the table of the level: AVX-512 F, BW, VL, DQ and VNNI.
  */
-#include "compute/cpu/avx512.h"
+#include "compute/cpu/avx512_tile.h"
 #include "compute/cpu/float_kernels.h"
 #include "compute/cpu/unpack_kernels.h"
 
@@ -14,4 +14,5 @@ void cpu_kernels_avx512(struct cpu_kernels *k)
     avx512_iq_fill(k);
     avx512_small_fill(k);
     avx512_super_fill(k);
+    avx512_tile_super_fill(k);
 }
