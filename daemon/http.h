@@ -2,9 +2,10 @@
  *
  * http.h: HTTP on the libuv loop: requests in, whole answers or streams out.
  *
- * The library behind it (GNU libmicrohttpd, external epoll) is known to http_*.c alone. What it is lax about is checked
- * here (http_check.h), what it does not notice is watched here: clients that vanish, bodies that are too large or never
- * end, readers that stall, and more connections than we serve.
+ * HTTP/1.1 and 1.0, as far as an API on one machine needs them, and strictly (http_parse.h, http_check.h): bodies of
+ * known length and in chunks, kept connections, requests one behind the other, Expect: 100-continue, HEAD. Clients that
+ * vanish are noticed while their answer is being written; bodies that are too large or never end, readers that stall,
+ * and more connections than we serve get an error or are dropped.
  *
  * A request is handed to on_request when its body is complete. The handler answers it, at once or later, with
  * http_reply, or with http_stream_begin, _write, _end. `on_closed` is called exactly once per request that was handed
@@ -56,7 +57,7 @@ int http_listen(struct http_server *server, const struct listener *listener, str
 void http_drain(struct http_server *server);
 /* Cut what is left and close; frees the server when the loop has seen its handles off. */
 void http_close(struct http_server *server);
-/* Run what is due now, instead of one turn of the loop later: call once after a batch of answers. */
+/* Send what has been answered now, instead of before the loop waits next: call once after a batch of answers. */
 void http_flush(struct http_server *server);
 
 uint32_t http_connections(const struct http_server *server);
@@ -81,6 +82,9 @@ void http_stream_begin(struct http_request *req, int status, const char *type);
 /* Returns false when the backlog is above stream_high: pause, on_drained tells when to go on. */
 bool http_stream_write(struct http_request *req, const void *data, size_t len);
 void http_stream_end(struct http_request *req);
+/* Drop what was written and is not on its way yet, for what is to be written now is more urgent. Whole writes are kept
+ * or dropped, never parts. */
+void http_stream_forget(struct http_request *req);
 /* Break the connection off: the reader must see that the answer is not whole. */
 void http_abort(struct http_request *req);
 

@@ -2,9 +2,9 @@
  *
  * http_check.h: what a request's head must satisfy before anybody acts on it.
  *
- * The HTTP library is lenient; these rules are what keeps a request from meaning two things to two readers (RFC 9112
- * sections 3, 5 and 6): one Host, one Content-Length, never Content-Length with Transfer-Encoding, chunked as the
- * only coding, header names that are tokens, a known method and version, a target without blanks or control bytes.
+ * These rules are what keeps a request from meaning two things to two readers (RFC 9112 sections 3, 5 and 6): one Host,
+ * one Content-Length, never Content-Length with Transfer-Encoding, chunked as the only coding, header names that are
+ * tokens, a known method and version, a target without blanks or control bytes.
  *
  * Pure functions over bytes; no state, no allocation.
  */

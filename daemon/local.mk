@@ -4,7 +4,7 @@ expertd_CPPFLAGS = $(libdaemon_a_CPPFLAGS)
 expertd_LDADD = $(LIBS_DAEMON) $(SYS_DAEMON)
 
 noinst_LIBRARIES += libdaemon.a
-libdaemon_a_CPPFLAGS = $(AM_CPPFLAGS) -DEXPERTD_VERSION='"$(PACKAGE_VERSION)"' $(UV_CFLAGS) $(MHD_CFLAGS) $(JANSSON_CFLAGS)
+libdaemon_a_CPPFLAGS = $(AM_CPPFLAGS) -DEXPERTD_VERSION='"$(PACKAGE_VERSION)"' $(UV_CFLAGS) $(JANSSON_CFLAGS)
 libdaemon_a_SOURCES = \
 	daemon/answer.c daemon/answer.h \
 	daemon/answer_json.c \
@@ -19,6 +19,9 @@ libdaemon_a_SOURCES = \
 	daemon/engine_write.c \
 	daemon/http.h daemon/http_impl.h \
 	daemon/http_check.c daemon/http_check.h \
+	daemon/http_conn.c \
+	daemon/http_out.c \
+	daemon/http_parse.c daemon/http_parse.h \
 	daemon/http_request.c \
 	daemon/http_server.c \
 	daemon/jbuf.c daemon/jbuf.h \

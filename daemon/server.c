@@ -118,7 +118,7 @@ static void on_http_idle(void *ctx)
 {
     struct api *api = ctx;
 
-    end_in(api->ctx, 0); /* not from within the HTTP library's callbacks */
+    end_in(api->ctx, 0); /* not from within the HTTP server's callbacks */
 }
 
 static void drain(struct server *s)

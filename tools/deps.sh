@@ -3,7 +3,7 @@
 # they are there already. Runs as root or through sudo.
 set -euo pipefail
 
-build=(build-essential autoconf automake libtool pkg-config liburing-dev liblmdb-dev libuv1-dev libmicrohttpd-dev
+build=(build-essential autoconf automake libtool pkg-config liburing-dev liblmdb-dev libuv1-dev
     libjansson-dev libcurl4-openssl-dev libxxhash-dev libpcre2-dev libutf8proc-dev libedit-dev)
 dev=(libcriterion-dev python3 curl)
 

@@ -41,7 +41,6 @@ door() {
 door 'lmdb\.h' 'cache/catalog\.c'
 door 'liburing\.h' 'cache/io_uring\.c'
 door 'uv\.h' 'daemon/[a-z_]*\.[ch]'
-door 'microhttpd\.h' 'daemon/(server|http)[a-z_]*\.[ch]'
 door 'curl/curl\.h' 'client/[a-z_]*\.c'
 door 'cuda[a-z_]*\.h' 'gpu/.*'
 door 'immintrin\.h' 'compute/cpu/.*'

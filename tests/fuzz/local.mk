@@ -2,10 +2,13 @@
 FUZZ_SOURCES = tests/fuzz/fuzz.c tests/fuzz/fuzz.h tests/support/gguf_builder.c tests/support/gguf_builder.h \
 	tests/support/random_model.c
 
-check_PROGRAMS += tests/fuzz/replay_gguf tests/fuzz/replay_tokenizer
-TESTS += tests/fuzz/gguf.test tests/fuzz/tokenizer.test
-EXTRA_DIST += tests/fuzz/gguf.test tests/fuzz/tokenizer.test tests/fuzz/gguf.dict \
-	tests/fuzz/corpus-gguf tests/fuzz/corpus-tokenizer
+check_PROGRAMS += tests/fuzz/replay_gguf tests/fuzz/replay_http tests/fuzz/replay_tokenizer
+TESTS += tests/fuzz/gguf.test tests/fuzz/http.test tests/fuzz/tokenizer.test
+EXTRA_DIST += tests/fuzz/gguf.test tests/fuzz/http.test tests/fuzz/tokenizer.test tests/fuzz/gguf.dict tests/fuzz/http.dict \
+	tests/fuzz/corpus-gguf tests/fuzz/corpus-http tests/fuzz/corpus-tokenizer
+
+tests_fuzz_replay_http_SOURCES = tests/fuzz/fuzz_http.c tests/fuzz/replay.c tests/fuzz/fuzz.h
+tests_fuzz_replay_http_LDADD = libdaemon.a $(LIBS_BASE)
 
 tests_fuzz_replay_gguf_SOURCES = tests/fuzz/fuzz_gguf.c tests/fuzz/replay.c $(FUZZ_SOURCES)
 tests_fuzz_replay_gguf_LDADD = $(LIBS_MODEL) $(SYS_MODEL)
@@ -22,7 +25,10 @@ tests_fuzz_seeds_LDADD = -lm
 if ENABLE_FUZZERS
 # Of compute/ no more than model files need: the kernels are GCC's.
 FUZZ_QUANT = compute/quant.c compute/quant_small.c compute/quant_super.c
-noinst_PROGRAMS += tests/fuzz/libfuzzer_gguf tests/fuzz/libfuzzer_tokenizer
+noinst_PROGRAMS += tests/fuzz/libfuzzer_gguf tests/fuzz/libfuzzer_http tests/fuzz/libfuzzer_tokenizer
+
+tests_fuzz_libfuzzer_http_SOURCES = tests/fuzz/fuzz_http.c tests/fuzz/fuzz.h daemon/http_check.c daemon/http_parse.c
+tests_fuzz_libfuzzer_http_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 
 tests_fuzz_libfuzzer_gguf_SOURCES = tests/fuzz/fuzz_gguf.c $(FUZZ_SOURCES) $(FUZZ_QUANT)
 tests_fuzz_libfuzzer_gguf_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer

@@ -4,6 +4,7 @@ daemon_tests = \
 	tests/unit/test_budget \
 	tests/unit/test_config \
 	tests/unit/test_http_check \
+	tests/unit/test_http_parse \
 	tests/unit/test_jbuf \
 	tests/unit/test_processor \
 	tests/unit/test_queue \
@@ -26,6 +27,10 @@ tests_unit_test_config_LDADD = libdaemon.a $(LIBS_COMPUTE) $(CRITERION_LIBS)
 tests_unit_test_http_check_SOURCES = tests/unit/test_http_check.c
 tests_unit_test_http_check_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_http_check_LDADD = libdaemon.a $(LIBS_BASE) $(CRITERION_LIBS)
+
+tests_unit_test_http_parse_SOURCES = tests/unit/test_http_parse.c
+tests_unit_test_http_parse_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_http_parse_LDADD = libdaemon.a $(LIBS_BASE) $(CRITERION_LIBS)
 
 tests_unit_test_jbuf_SOURCES = tests/unit/test_jbuf.c
 tests_unit_test_jbuf_CPPFLAGS = $(CRITERION_CPPFLAGS)
