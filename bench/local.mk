@@ -2,7 +2,7 @@
 benches = bench/replay bench/kernels bench/forward bench/io
 EXTRA_PROGRAMS += $(benches)
 CLEANFILES += $(benches)
-EXTRA_DIST += bench/compare.py
+EXTRA_DIST += bench/compare.py bench/engines.py bench/memory.py
 
 bench_replay_SOURCES = bench/replay.c
 bench_replay_LDADD = libcache.a $(LIBS_BASE)
