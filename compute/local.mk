@@ -34,7 +34,7 @@ libcompute_a_CFLAGS = $(KERNEL_CFLAGS)
 # SIMD levels, each a library with its own flags, linked behind libcompute.a, which calls them.
 LIBS_CPU_LEVELS =
 if HOST_X86_64
-noinst_LIBRARIES += libcpu_avx2.a libcpu_avx512.a
+noinst_LIBRARIES += libcpu_avx2.a libcpu_avxvnni.a libcpu_avx512.a
 AVX2_CFLAGS = -mavx2 -mfma -mf16c
 libcpu_avx2_a_SOURCES = \
 	compute/cpu/avx_common.h \
@@ -45,6 +45,14 @@ libcpu_avx2_a_SOURCES = \
 	compute/cpu/iq_avx2.c \
 	compute/cpu/kernels_avx2.c
 libcpu_avx2_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS)
+# The AVX2 files again, with one instruction for two or three.
+AVXVNNI_SOURCES = \
+	compute/cpu/avx2_small.c \
+	compute/cpu/avx2_super.c \
+	compute/cpu/iq_avx2.c \
+	compute/cpu/kernels_avxvnni.c
+libcpu_avxvnni_a_SOURCES = $(AVXVNNI_SOURCES)
+libcpu_avxvnni_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -mavxvnni
 libcpu_avx512_a_SOURCES = \
 	compute/cpu/avx512.h \
 	compute/cpu/avx512_expand.h \
@@ -55,5 +63,5 @@ libcpu_avx512_a_SOURCES = \
 	compute/cpu/iq_avx512.c \
 	compute/cpu/kernels_avx512.c
 libcpu_avx512_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mbmi2
-LIBS_CPU_LEVELS += libcpu_avx2.a libcpu_avx512.a
+LIBS_CPU_LEVELS += libcpu_avx2.a libcpu_avxvnni.a libcpu_avx512.a
 endif

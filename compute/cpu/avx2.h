@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * avx2.h: what the AVX2 files share. Internal to that level.
+ * avx2.h: what the AVX2 files share. Internal to that level and to AVX-VNNI's, which is the same files compiled a
+ * second time: there two or three instructions of the innermost step become one.
  */
 #ifndef EXPERTD_COMPUTE_CPU_AVX2_H
 #define EXPERTD_COMPUTE_CPU_AVX2_H
@@ -30,8 +31,36 @@ SIMD_INLINE __m256i scales_of(__m256i scale, int c)
     return _mm256_shuffle_epi8(half, _mm256_add_epi8(first, _mm256_set1_epi8((char)(c % 4 * 4))));
 }
 
-void avx2_iq_fill(struct cpu_kernels *k);
-void avx2_small_fill(struct cpu_kernels *k);
-void avx2_super_fill(struct cpu_kernels *k);
+#if defined(__AVXVNNI__)
+#define AVX2_FILL(name) avxvnni_##name##_fill
+
+/* Signed times signed, four added to 32 bits. */
+SIMD_INLINE __m256i quad_products(__m256i w, __m256i x)
+{
+    return _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+}
+
+/* Pairs of 16-bit products, times their scales, to 32-bit sums. */
+SIMD_INLINE __m256i scaled_add(__m256i sums, __m256i products, __m256i scale)
+{
+    return _mm256_dpwssd_avx_epi32(sums, products, scale);
+}
+#else
+#define AVX2_FILL(name) avx2_##name##_fill
+
+SIMD_INLINE __m256i quad_products(__m256i w, __m256i x)
+{
+    return _mm256_madd_epi16(signed_products(w, x), _mm256_set1_epi16(1));
+}
+
+SIMD_INLINE __m256i scaled_add(__m256i sums, __m256i products, __m256i scale)
+{
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(products, scale));
+}
+#endif
+
+void AVX2_FILL(iq)(struct cpu_kernels *k);
+void AVX2_FILL(small)(struct cpu_kernels *k);
+void AVX2_FILL(super)(struct cpu_kernels *k);
 
 #endif

@@ -6,11 +6,6 @@
 #include "compute/cpu/avx2.h"
 #include "compute/cpu/unpack_kernels.h"
 
-SIMD_INLINE __m256i block_sums(__m256i w, __m256i x)
-{
-    return _mm256_madd_epi16(signed_products(w, x), _mm256_set1_epi16(1));
-}
-
 /* Blocks b .. b + m - 1 of a row, m <= 8, times one token. */
 SIMD_INLINE __m256 blocks_add(bool mins, const struct small_row *w, const struct small_row *a, size_t b, const size_t m,
                               __m256 lanes)
@@ -19,7 +14,7 @@ SIMD_INLINE __m256 blocks_add(bool mins, const struct small_row *w, const struct
     __m256 act_d = floats_at(a->d + b, m);
 
     UNROLL for (size_t i = 0; i < LANE_BLOCKS; i++) sums[i] =
-        i < m ? block_sums(load32(w->q + 32 * (b + i)), load32(a->q + 32 * (b + i))) : _mm256_setzero_si256();
+        i < m ? quad_products(load32(w->q + 32 * (b + i)), load32(a->q + 32 * (b + i))) : _mm256_setzero_si256();
     lanes = lanes_add(lanes, floats_at(w->d + b, m), act_d, sums8(sums));
     return mins ? lanes_add(lanes, floats_at(w->m + b, m), act_d, ints_at(a->sum + b, m)) : lanes;
 }
@@ -113,7 +108,7 @@ SIMD_INLINE __m256 packed_add(enum quant_type type, size_t block_bytes, const ui
     __m256 act_d = floats_at(a->d + b, m);
 
     UNROLL for (size_t i = 0; i < LANE_BLOCKS; i++) sums[i] =
-        i < m ? block_sums(expand(type, p + i * block_bytes), load32(a->q + 32 * (b + i))) : _mm256_setzero_si256();
+        i < m ? quad_products(expand(type, p + i * block_bytes), load32(a->q + 32 * (b + i))) : _mm256_setzero_si256();
     lanes = lanes_add(lanes, small_scales_at(type, p, block_bytes, m), act_d, sums8(sums));
     if (type == QUANT_Q4_1 || type == QUANT_Q5_1)
         lanes = lanes_add(lanes, halves_at(p + 2, block_bytes, m), act_d, ints_at(a->sum + b, m));
@@ -153,7 +148,7 @@ ROWS_SMALL(rows_q8_0, QUANT_Q8_0, 34)
 ROWS_SMALL(rows_iq4_nl, QUANT_IQ4_NL, 18)
 ROWS_SMALL(rows_mxfp4, QUANT_MXFP4, 17)
 
-void avx2_small_fill(struct cpu_kernels *k)
+void AVX2_FILL(small)(struct cpu_kernels *k)
 {
     k->dots[QUANT_Q4_0] = k->dots[QUANT_Q5_0] = k->dots[QUANT_Q8_0] = dots_plain;
     k->dots[QUANT_IQ4_NL] = k->dots[QUANT_MXFP4] = dots_plain;

@@ -23,7 +23,7 @@ SIMD_INLINE __m256i sums_add(enum extra extra, __m256i sums, __m256i q, const st
     __m256i x = load32(a->q + 32 * c);
     __m256i products = extra == SIGNED ? signed_products(q, x) : _mm256_maddubs_epi16(q, x);
 
-    return _mm256_add_epi32(sums, _mm256_madd_epi16(products, scale));
+    return scaled_add(sums, products, scale);
 }
 
 /* What eight blocks of a row give with one token. */
@@ -262,7 +262,7 @@ ROWS_SUPER(rows_q5_k, QUANT_Q5_K, MINS, 176)
 ROWS_SUPER(rows_q6_k, QUANT_Q6_K, OFFSET, 210)
 ROWS_SUPER(rows_iq4_xs, QUANT_IQ4_XS, SIGNED, 136)
 
-void avx2_super_fill(struct cpu_kernels *k)
+void AVX2_FILL(super)(struct cpu_kernels *k)
 {
     k->dots[QUANT_Q2_K] = k->dots[QUANT_Q4_K] = k->dots[QUANT_Q5_K] = dots_mins;
     k->dots[QUANT_Q3_K] = k->dots[QUANT_Q6_K] = dots_offset;

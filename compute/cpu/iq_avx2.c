@@ -25,8 +25,8 @@ SIMD_INLINE __m256i block_sums(enum quant_type type, const struct iq_head *h, co
 {
     __m256i sums = _mm256_setzero_si256();
 
-    UNROLL for (int c = 0; c < 8; c++) sums = _mm256_add_epi32(
-        sums, _mm256_madd_epi16(pair_products(type, h, load32(a->q + 32 * c), c), scales_of(h->scale, c)));
+    UNROLL for (int c = 0; c < 8; c++) sums =
+        scaled_add(sums, pair_products(type, h, load32(a->q + 32 * c), c), scales_of(h->scale, c));
     return sums;
 }
 
@@ -71,7 +71,7 @@ IQ_FORMATS(IQ_ROWS)
 
 #define IQ_FILL(format, name) k->rows[QUANT_##format] = rows_##name;
 
-void avx2_iq_fill(struct cpu_kernels *k)
+void AVX2_FILL(iq)(struct cpu_kernels *k)
 {
     IQ_FORMATS(IQ_FILL)
     iq_unpack_fill(k);

@@ -11,7 +11,9 @@ void cpu_kernels_get(enum cpu_level level, struct cpu_kernels *ret_kernels)
 #if defined(__x86_64__)
     if (level >= CPU_AVX2)
         cpu_kernels_avx2(ret_kernels);
-    if (level >= CPU_AVX512) /* its files replace all that AVX-VNNI would */
+    if (level == CPU_AVXVNNI) /* above, AVX-512 replaces all of it */
+        cpu_kernels_avxvnni(ret_kernels);
+    if (level >= CPU_AVX512)
         cpu_kernels_avx512(ret_kernels);
 #endif
 }

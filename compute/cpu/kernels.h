@@ -118,6 +118,7 @@ struct cpu_kernels {
 
 void cpu_kernels_c(struct cpu_kernels *k);
 void cpu_kernels_avx2(struct cpu_kernels *k);
+void cpu_kernels_avxvnni(struct cpu_kernels *k);
 void cpu_kernels_avx512(struct cpu_kernels *k);
 
 /* The table of a level, which the machine must have. */

@@ -21,6 +21,20 @@ tests_parity_test_kernels_SOURCES = tests/parity/test_kernels.c tests/parity/par
 tests_parity_test_kernels_CPPFLAGS = $(PARITY_CPPFLAGS)
 tests_parity_test_kernels_LDADD = $(PARITY_LDADD)
 
+# Levels that the machine may lack: the same kernels over instructions made of others, the same tests. The emulating
+# library stands before the level's own, which is then not linked.
+if HOST_X86_64
+parity_tests += tests/parity/test_emulated
+check_LIBRARIES = tests/parity/libavxvnni_emulated.a
+EXTRA_DIST += tests/parity/emulated/avxvnni.h
+tests_parity_libavxvnni_emulated_a_SOURCES = $(AVXVNNI_SOURCES)
+tests_parity_libavxvnni_emulated_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -include $(top_srcdir)/tests/parity/emulated/avxvnni.h
+
+tests_parity_test_emulated_SOURCES = $(tests_parity_test_kernels_SOURCES)
+tests_parity_test_emulated_CPPFLAGS = $(PARITY_CPPFLAGS) -DEMULATED
+tests_parity_test_emulated_LDADD = libcompute.a tests/parity/libavxvnni_emulated.a $(LIBS_CPU_LEVELS) $(LIBS_BASE) $(CRITERION_LIBS) -lm
+endif
+
 tests_parity_test_levels_SOURCES = tests/parity/test_levels.c
 tests_parity_test_levels_CPPFLAGS = $(PARITY_CPPFLAGS)
 tests_parity_test_levels_LDADD = $(PARITY_LDADD)

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { GUARD_BYTES = 64, GUARD = 0xa5 };
 
@@ -51,6 +53,30 @@ void guard_free(void *p)
         cr_assert_eq(data[bytes + i], GUARD, "byte %zu behind a buffer was written", i);
     }
     free(base);
+}
+
+static size_t edge_bytes(size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    return (bytes + page - 1) / page * page;
+}
+
+void *edge_copy(const void *src, size_t bytes)
+{
+    size_t whole = edge_bytes(bytes), page = (size_t)sysconf(_SC_PAGESIZE);
+    char *base = mmap(NULL, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    cr_assert(base != MAP_FAILED);
+    cr_assert_eq(mprotect(base + whole, page, PROT_NONE), 0);
+    return memcpy(base + whole - bytes, src, bytes);
+}
+
+void edge_free(void *p, size_t bytes)
+{
+    size_t whole = edge_bytes(bytes);
+
+    munmap((char *)p + bytes - whole, whole + (size_t)sysconf(_SC_PAGESIZE));
 }
 
 /* Finite, and small enough that sums are too: MXFP4 has scales up to 2^127. */

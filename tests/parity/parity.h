@@ -24,6 +24,10 @@ void random_floats(struct random *r, float *x, size_t n);
 void *guard_alloc(size_t bytes);
 void guard_free(void *p);
 
+/* A copy that ends where the next page cannot be read: a kernel that looks further ends the test. */
+void *edge_copy(const void *src, size_t bytes);
+void edge_free(void *p, size_t bytes);
+
 /* n weights of a format in random blocks that all decode to finite numbers. guard_free it. */
 void *random_weights(struct random *r, enum quant_type type, size_t n);
 

@@ -13,13 +13,20 @@
 
 enum { MAX_ROWS = 17, MAX_ACTS = 29 };
 
+/* In the build with EMULATED the kernels of levels that this CPU may lack are made of other instructions. */
+#if defined(EMULATED)
+#define NEEDED(level) CPU_AVX2
+#else
+#define NEEDED(level) level
+#endif
+
 /* Kernels of a level, or the end of the test where the machine lacks it. */
 static struct cpu_kernels kernels_of(enum cpu_level level)
 {
     struct cpu_kernels k;
 
-    if (!cpu_level_runs(level))
-        cr_skip_test("skipped: this CPU does not run the level '%s'", cpu_level_name(level));
+    if (!cpu_level_runs(NEEDED(level)))
+        cr_skip_test("skipped: this CPU does not run the level '%s'", cpu_level_name(NEEDED(level)));
     cpu_kernels_get(level, &k);
     cr_assert_eq(k.level, level);
     return k;
@@ -41,21 +48,24 @@ static size_t columns(enum quant_type type, size_t i)
 struct fixture {
     enum quant_type type;
     enum act_flavour flavour;
-    size_t n, row_bytes;
-    void *weights, *tile;
+    size_t n, row_bytes, n_rows, n_acts;
+    void *weights, *tile; /* behind the weights lies nothing that may be read */
     float *x[MAX_ACTS];
     void *acts[MAX_ACTS];
 };
 
-static void fixture_init(struct fixture *f, const struct cpu_kernels *k, enum quant_type type, size_t n)
+static void fixture_init_small(struct fixture *f, const struct cpu_kernels *k, enum quant_type type, size_t n,
+                               size_t n_rows, size_t n_acts)
 {
     struct random r = { n + type };
+    void *weights = random_weights(&r, type, n * n_rows);
 
-    *f = (struct fixture){ .type = type, .flavour = act_flavour_of(type), .n = n };
+    *f = (struct fixture){ .type = type, .flavour = act_flavour_of(type), .n = n, .n_rows = n_rows, .n_acts = n_acts };
     f->row_bytes = quant_row_bytes(type, n);
-    f->weights = random_weights(&r, type, n * MAX_ROWS);
+    f->weights = edge_copy(weights, n_rows * f->row_bytes);
+    guard_free(weights);
     f->tile = guard_alloc(tile_bytes(f->flavour, n));
-    for (size_t t = 0; t < MAX_ACTS; t++) {
+    for (size_t t = 0; t < n_acts; t++) {
         f->x[t] = guard_alloc(n * sizeof(float));
         random_floats(&r, f->x[t], n);
         f->acts[t] = guard_alloc(act_row_bytes(f->flavour, n));
@@ -68,11 +78,16 @@ static void fixture_init(struct fixture *f, const struct cpu_kernels *k, enum qu
     }
 }
 
+static void fixture_init(struct fixture *f, const struct cpu_kernels *k, enum quant_type type, size_t n)
+{
+    fixture_init_small(f, k, type, n, MAX_ROWS, MAX_ACTS);
+}
+
 static void fixture_fini(struct fixture *f)
 {
-    guard_free(f->weights);
+    edge_free(f->weights, f->n_rows * f->row_bytes);
     guard_free(f->tile);
-    for (size_t t = 0; t < MAX_ACTS; t++) {
+    for (size_t t = 0; t < f->n_acts; t++) {
         guard_free(f->x[t]);
         guard_free(f->acts[t]);
     }
@@ -115,6 +130,23 @@ static void check_tile(const struct cpu_kernels *k, const struct fixture *f, siz
     guard_free(got);
 }
 
+/* A row of 4,099 blocks. */
+static void check_long(const struct cpu_kernels *k, enum quant_type type)
+{
+    struct fixture f;
+    float want, got;
+
+    fixture_init_small(&f, k, type, 4099 * (size_t)quant_info(type)->block_len, 1, 1);
+    reference(&f, 1, 1, &want);
+    dots(k, &f, 1, 1, &got);
+    same_floats(&got, &want, 1, quant_info(type)->name);
+    if (k->rows[type] != NULL) {
+        k->rows[type](f.weights, f.row_bytes, 1, f.n, f.acts[0], &got);
+        same_floats(&got, &want, 1, quant_info(type)->name);
+    }
+    fixture_fini(&f);
+}
+
 static void check_dots(enum cpu_level level, enum quant_type type)
 {
     static const size_t rows[] = { 1, 2, 3, 4, 5, 15, 16 },
@@ -135,6 +167,7 @@ static void check_dots(enum cpu_level level, enum quant_type type)
         guard_free(all);
         fixture_fini(&f);
     }
+    check_long(&k, type);
 }
 
 static void check_rows(enum cpu_level level, enum quant_type type)
@@ -202,82 +235,31 @@ static void check_exact(enum quant_type type)
     }
 }
 
-#define TYPE_TESTS(type)                      \
-    Test(kernels_c, exact_##type)             \
-    {                                         \
-        check_exact(QUANT_##type);            \
-    }                                         \
-    Test(kernels_c, dots_##type)              \
-    {                                         \
-        check_dots(CPU_C, QUANT_##type);      \
-    }                                         \
-    Test(kernels_avx2, dots_##type)           \
-    {                                         \
-        check_dots(CPU_AVX2, QUANT_##type);   \
-    }                                         \
-    Test(kernels_avx512, dots_##type)         \
-    {                                         \
-        check_dots(CPU_AVX512, QUANT_##type); \
-    }
+/* Every format that has blocks, and those that have none. */
+#define BLOCK_FORMATS(X, suite, level)                                                                            \
+    X(suite, level, Q4_0) X(suite, level, Q4_1) X(suite, level, Q5_0) X(suite, level, Q5_1) X(suite, level, Q8_0)   \
+    X(suite, level, Q2_K) X(suite, level, Q3_K) X(suite, level, Q4_K) X(suite, level, Q5_K) X(suite, level, Q6_K)   \
+    X(suite, level, IQ4_NL) X(suite, level, IQ4_XS) X(suite, level, MXFP4) X(suite, level, IQ2_XXS)                 \
+    X(suite, level, IQ2_XS) X(suite, level, IQ2_S) X(suite, level, IQ3_XXS) X(suite, level, IQ3_S)                  \
+    X(suite, level, IQ1_S) X(suite, level, IQ1_M)
+#define FLOAT_FORMATS(X, suite, level) X(suite, level, F32) X(suite, level, F16) X(suite, level, BF16)
 
+#define EXACT_TEST(suite, level, type) \
+    Test(suite, exact_##type)          \
+    {                                  \
+        check_exact(QUANT_##type);     \
+    }
+#define DOTS_TEST(suite, level, type)    \
+    Test(suite, dots_##type)             \
+    {                                    \
+        check_dots(level, QUANT_##type); \
+    }
 /* Formats that are multiplied without being unpacked first. */
-#define ROWS_TESTS(type)                      \
-    Test(kernels_avx2, rows_##type)           \
-    {                                         \
-        check_rows(CPU_AVX2, QUANT_##type);   \
-    }                                         \
-    Test(kernels_avx512, rows_##type)         \
-    {                                         \
-        check_rows(CPU_AVX512, QUANT_##type); \
+#define ROWS_TEST(suite, level, type)    \
+    Test(suite, rows_##type)             \
+    {                                    \
+        check_rows(level, QUANT_##type); \
     }
-
-TYPE_TESTS(F32)
-TYPE_TESTS(F16)
-TYPE_TESTS(BF16)
-TYPE_TESTS(Q4_0)
-TYPE_TESTS(Q4_1)
-TYPE_TESTS(Q5_0)
-TYPE_TESTS(Q5_1)
-TYPE_TESTS(Q8_0)
-TYPE_TESTS(Q2_K)
-TYPE_TESTS(Q3_K)
-TYPE_TESTS(Q4_K)
-TYPE_TESTS(Q5_K)
-TYPE_TESTS(Q6_K)
-TYPE_TESTS(IQ4_NL)
-TYPE_TESTS(IQ4_XS)
-TYPE_TESTS(MXFP4)
-TYPE_TESTS(IQ2_XXS)
-TYPE_TESTS(IQ2_XS)
-TYPE_TESTS(IQ2_S)
-TYPE_TESTS(IQ3_XXS)
-TYPE_TESTS(IQ3_S)
-TYPE_TESTS(IQ1_S)
-TYPE_TESTS(IQ1_M)
-
-ROWS_TESTS(F32)
-ROWS_TESTS(F16)
-ROWS_TESTS(BF16)
-ROWS_TESTS(Q4_0)
-ROWS_TESTS(Q4_1)
-ROWS_TESTS(Q5_0)
-ROWS_TESTS(Q5_1)
-ROWS_TESTS(Q8_0)
-ROWS_TESTS(Q2_K)
-ROWS_TESTS(Q3_K)
-ROWS_TESTS(Q4_K)
-ROWS_TESTS(Q5_K)
-ROWS_TESTS(Q6_K)
-ROWS_TESTS(IQ4_NL)
-ROWS_TESTS(IQ4_XS)
-ROWS_TESTS(MXFP4)
-ROWS_TESTS(IQ2_XXS)
-ROWS_TESTS(IQ2_XS)
-ROWS_TESTS(IQ2_S)
-ROWS_TESTS(IQ3_XXS)
-ROWS_TESTS(IQ3_S)
-ROWS_TESTS(IQ1_S)
-ROWS_TESTS(IQ1_M)
 
 /* Activations: the reference rounds to the nearest of 255 steps; levels agree in every byte. */
 static void check_acts(enum cpu_level level)
@@ -432,7 +414,7 @@ static void check_small_ones(enum cpu_level level)
     }
 }
 
-#define LEVEL_TESTS(suite, level)      \
+#define FLOAT_TESTS(suite, level)      \
     Test(suite, acts)                  \
     {                                  \
         check_acts(level);             \
@@ -454,6 +436,24 @@ static void check_small_ones(enum cpu_level level)
         check_small_ones(level);       \
     }
 
-LEVEL_TESTS(kernels_c, CPU_C)
+#define LEVEL_TESTS(suite, level)           \
+    FLOAT_FORMATS(DOTS_TEST, suite, level)  \
+    FLOAT_FORMATS(ROWS_TEST, suite, level)  \
+    BLOCK_FORMATS(DOTS_TEST, suite, level)  \
+    BLOCK_FORMATS(ROWS_TEST, suite, level)  \
+    FLOAT_TESTS(suite, level)
+
+FLOAT_FORMATS(EXACT_TEST, kernels_c, CPU_C)
+BLOCK_FORMATS(EXACT_TEST, kernels_c, CPU_C)
+#if defined(EMULATED)
+LEVEL_TESTS(kernels_avxvnni, CPU_AVXVNNI)
+#else
+FLOAT_FORMATS(DOTS_TEST, kernels_c, CPU_C)
+BLOCK_FORMATS(DOTS_TEST, kernels_c, CPU_C)
+FLOAT_TESTS(kernels_c, CPU_C)
+#if defined(__x86_64__)
 LEVEL_TESTS(kernels_avx2, CPU_AVX2)
+LEVEL_TESTS(kernels_avxvnni, CPU_AVXVNNI)
 LEVEL_TESTS(kernels_avx512, CPU_AVX512)
+#endif
+#endif

@@ -18,7 +18,7 @@ tests_unit_test_api_params_LDADD = $(LIBS_DAEMON) $(SYS_DAEMON) $(CRITERION_LIBS
 
 tests_unit_test_budget_SOURCES = tests/unit/test_budget.c
 tests_unit_test_budget_CPPFLAGS = $(CRITERION_CPPFLAGS)
-tests_unit_test_budget_LDADD = libdaemon.a $(LIBS_BASE) $(CRITERION_LIBS)
+tests_unit_test_budget_LDADD = libdaemon.a $(LIBS_COMPUTE) $(CRITERION_LIBS)
 
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_CPPFLAGS = $(CRITERION_CPPFLAGS)
