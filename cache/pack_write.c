@@ -316,10 +316,8 @@ static int end_badly(struct pack_writer *w, int rc, struct err *err)
 
 static int write_locked(struct pack_writer *w, struct err *err)
 {
-    int rc = pack_plan(w->options->path, w->layout, &w->pack, err);
+    int rc = writer_alloc(w, err);
 
-    if (rc == 0)
-        rc = writer_alloc(w, err);
     if (rc == 0)
         rc = write_all(w, err);
     if (rc < 0)
@@ -332,15 +330,17 @@ int pack_write(const struct expert_layout *layout, const struct pack_write_optio
 {
     struct pack_writer w = { .layout = layout, .options = options };
     struct pack_written written = { .n_experts = layout->n_layers * layout->n_experts };
-    int rc = pack_file_open(&w.file, layout, options, &written.existed, err);
+    int rc = pack_plan(options->path, layout, &w.pack, err);
 
+    if (rc == 0)
+        rc = pack_file_open(&w.file, layout, options, &written.existed, err);
     if (rc == 0 && !written.existed) {
         rc = write_locked(&w, err);
         pack_file_close(&w.file);
     }
     if (rc == 0) {
         written.n_kept = w.n_kept;
-        written.file_bytes = w.pack != NULL ? w.pack->file_bytes : 0;
+        written.file_bytes = w.pack->file_bytes;
         *ret_written = written;
     }
     pack_close(w.pack);

@@ -29,6 +29,7 @@ expert_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(EDIT_CFLAGS)
 expert_LDADD = libexpert.la $(JANSSON_LIBS) $(EDIT_LIBS) -lm
 expert_SOURCES = \
 	client/cli/bench.c \
+	client/cli/beside.c client/cli/beside.h \
 	client/cli/chat.c \
 	client/cli/commands.h \
 	client/cli/doctor.c client/cli/doctor.h \
@@ -37,6 +38,7 @@ expert_SOURCES = \
 	client/cli/line.c client/cli/line.h \
 	client/cli/main.c \
 	client/cli/options.c client/cli/options.h \
+	client/cli/pack.c \
 	client/cli/run.c \
 	client/cli/session.c client/cli/session.h \
 	client/cli/show.c \

@@ -2,6 +2,7 @@
 #include "daemon/api.h"
 
 #include "base/clock.h"
+#include "cache/pack.h"
 #include "daemon/machine.h"
 
 #include <inttypes.h>
@@ -99,6 +100,11 @@ void api_write_props(struct api *api, struct jbuf *out)
     jbuf_put(out, ",");
     put_path(out, "state_dir", s->config->state_dir);
     jbuf_put(out, ",");
+    if (s->pack)
+        put_path(out, "pack", s->pack->path);
+    else
+        jbuf_put(out, "\"pack\":null");
+    jbuf_put(out, ",");
     put_name(out, "version", EXPERTD_VERSION);
     jbuf_put(out, ",");
     put_name(out, "chat_format", chat_format_name(s->format));
@@ -141,10 +147,11 @@ static void put_cache(const struct cache_stats *c, struct jbuf *out)
     jbuf_printf(out,
                 "\"cache\":{\"hits\":%" PRIu64 ",\"misses\":%" PRIu64 ",\"hit_rate\":%.4f,\"bytes_read\":%" PRIu64
                 ",\"read_ns\":%" PRIu64 ",\"wait_ns\":%" PRIu64 ",\"evictions\":%" PRIu64 ",\"reread\":%" PRIu64
+                ",\"pack_bad\":%" PRIu64
                 ",\"slots\":%" PRIu64 ",\"slots_used\":%" PRIu64 ",\"slot_bytes\":%" PRIu64 ",\"huge_bytes\":%" PRIu64
                 "}",
                 c->hits, c->misses, ratio(c->hits, c->hits + c->misses), c->bytes_read, c->read_ns, c->wait_ns,
-                c->evictions, c->reread, c->slots, c->slots_used, c->slot_bytes, c->huge_bytes);
+                c->evictions, c->reread, c->pack_bad, c->slots, c->slots_used, c->slot_bytes, c->huge_bytes);
 }
 
 static void put_prefetch(const struct engine_snapshot *s, struct jbuf *out)
@@ -229,6 +236,8 @@ void api_write_metrics(struct api *api, struct jbuf *out)
            (double)c->wait_ns / 1e9);
     metric(out, "expert_evictions_total", "counter", "experts evicted", (double)c->evictions);
     metric(out, "expert_rereads_total", "counter", "records read again after a fault", (double)c->reread);
+    metric(out, "pack_bad_records", "gauge", "experts of the pack that are not used, being damaged",
+           (double)c->pack_bad);
     metric(out, "slot_bytes", "gauge", "memory held by expert slots", (double)c->slot_bytes);
     metric(out, "memory_budget_bytes", "gauge", "the budget", (double)api->service->budget.total);
     metric(out, "resident_bytes", "gauge", "resident memory", (double)machine_rss());

@@ -75,6 +75,8 @@ static const struct option_spec specs[] = {
     { "prefetch", OPTION_CHOICE, AT(prefetch), 0, 0, lookaheads, "MODE",
       "read ahead by guesses: auto (as far as it pays), on, off" },
     { "kv-type", OPTION_CHOICE, AT(kv_type), 0, 0, kv_types, "TYPE", "keys and values kept as f16 (default) or f32" },
+    { "pack", OPTION_TEXT, AT(pack), 0, 0, NULL, "PACK",
+      "auto (MODEL.pack, if it is there), off, or the model's pack" },
     { "state-dir", OPTION_TEXT, AT(state_dir), 0, 0, NULL, "DIR", "where checksums and heat are kept" },
     { "alias", OPTION_TEXT, AT(alias), 0, 0, NULL, "NAME", "name of the model in the API" },
     { "drain-timeout", OPTION_COUNT, AT(drain_s), 0, 3600, NULL, "SECONDS",
@@ -346,10 +348,23 @@ struct args {
     const char *value;
 };
 
-static bool is_flag(const char *name)
+/* The options that take no value. */
+static const struct flag_spec {
+    const char *name;
+    size_t at;
+} flags[] = {
+    { "help", AT(show_help) }, { "version", AT(show_version) },  { "check-config", AT(check_config) },
+    { "verify", AT(verify) },  { "write-pack", AT(write_pack) }, { "force", AT(force) },
+    { "json", AT(json) },
+};
+
+/* The flag of this name in `config`, or NULL when there is none. */
+static bool *flag_find(struct config *config, const char *name)
 {
-    return strcmp(name, "help") == 0 || strcmp(name, "version") == 0 || strcmp(name, "check-config") == 0 ||
-           strcmp(name, "verify") == 0;
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+        if (strcmp(flags[i].name, name) == 0)
+            return (bool *)((char *)config + flags[i].at);
+    return NULL;
 }
 
 static int args_next(struct args *a, struct err *err)
@@ -368,7 +383,7 @@ static int args_next(struct args *a, struct err *err)
     eq = strchr(arg, '=');
     snprintf(a->name, sizeof(a->name), "%.*s", eq ? (int)(eq - arg - 2) : (int)strlen(arg + 2), arg + 2);
     a->value = eq ? eq + 1 : NULL;
-    if (is_flag(a->name))
+    if (flag_find(&(struct config){ 0 }, a->name))
         return a->value ? err_set(err, -EINVAL, "command line: '--%s' takes no value", a->name) : 1;
     if (!a->value && strcmp(a->name, "config") != 0 && !spec_find(a->name))
         return err_set(err, -EINVAL, "command line: there is no option '--%s' (expertd --help lists them)", a->name);
@@ -386,14 +401,10 @@ static int load_flags(int argc, char *const *argv, struct config *config, struct
     int r;
 
     while ((r = args_next(&a, err)) > 0) {
-        if (strcmp(a.name, "help") == 0)
-            config->show_help = true;
-        else if (strcmp(a.name, "version") == 0)
-            config->show_version = true;
-        else if (strcmp(a.name, "check-config") == 0)
-            config->check_config = true;
-        else if (strcmp(a.name, "verify") == 0)
-            config->verify = true;
+        bool *flag = flag_find(config, a.name);
+
+        if (flag)
+            *flag = true;
         else if (strcmp(a.name, "config") == 0)
             r = set_text(&config->path, "config", a.value, "command line", err);
         if (r < 0)
@@ -491,6 +502,8 @@ int config_load(int argc, char *const *argv, struct config *config, struct err *
             r = load_environment(config, err);
         if (r == 0)
             r = load_options(argc, argv, config, err);
+        if (r == 0 && (config->force || config->json) && !config->write_pack)
+            r = err_set(err, -EINVAL, "command line: --force and --json go with --write-pack");
         if (r == 0)
             r = load_defaults(config, err);
     }
@@ -519,6 +532,7 @@ void config_fini(struct config *config)
     mem_free(config->socket);
     mem_free(config->listen);
     mem_free(config->state_dir);
+    mem_free(config->pack);
     mem_free(config->alias);
     mem_free(config->path);
     *config = (struct config){ 0 };
@@ -535,11 +549,12 @@ void config_print_help(FILE *out)
         fprintf(out, "  %-26s %s\n", left, specs[i].help);
     }
     fprintf(out,
-            "  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n\n"
+            "  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n\n"
             "A configuration file has lines `name = value` with the same names; the command line wins.\n"
             "Manual: expertd(8), expertd.conf(5)\n",
             "--config FILE", "read options from FILE (default: " DEFAULT_CONFIG_PATH ")", "--check-config",
             "check options, model and budget, print the division, and exit", "--verify",
-            "read every expert against what is recorded of it, and exit", "-V, --version", "print the version",
-            "-h, --help", "print this");
+            "read every expert against what is recorded of it, and exit", "--write-pack [--force] [--json]",
+            "write the model's pack (--pack says where), and exit", "-V, --version", "print the version", "-h, --help",
+            "print this");
 }

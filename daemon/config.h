@@ -45,6 +45,7 @@ struct config {
     enum kv_type kv_type;
     char *state_dir; /* config_load fills in the default */
     bool state_dir_set;
+    char *pack;         /* "auto" or NULL, "off", or the path of the model's pack */
     char *alias;        /* name under which the API shows the model, or NULL */
     uint32_t drain_s;   /* seconds that running answers get at SIGTERM */
     uint32_t receive_s; /* for a request to arrive whole */
@@ -55,6 +56,7 @@ struct config {
     char *path;   /* of the configuration file that was read, or NULL */
     bool journal; /* standard error is the journal; set by main */
     bool check_config, verify, show_help, show_version;
+    bool write_pack, force, json; /* write the pack instead of serving; over what is there; say the result in JSON */
 };
 
 /* Read the command line, the file it names (or the default one when that exists), and the defaults from the

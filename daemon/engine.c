@@ -2,6 +2,7 @@
 #include "daemon/engine_impl.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -59,6 +60,10 @@ static void publish_all(struct engine *e)
     t->n_waiting = e->scheduler.n_waiting;
     t->warming = e->warmup != NULL;
     cache_stats(e->cache, &t->cache);
+    if (t->cache.pack_bad && !e->said_pack) {
+        e->said_pack = true;
+        log_warning("%s", cache_pack_note(e->cache));
+    }
     if (e->lookahead)
         lookahead_stats(e->lookahead, &t->lookahead);
     for (uint32_t i = 0; i < t->n_seqs; i++) {

@@ -43,6 +43,7 @@ struct engine {
     struct writer *writers;    /* [n_seqs] */
     struct engine_event event; /* being written; large, so not on the stack */
     uint64_t heard_load_ns;
+    bool said_pack;   /* that the pack has bad records */
     uint32_t n_rests; /* waits since the last step */
 
     pthread_mutex_t lock; /* guards `shown` */

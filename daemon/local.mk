@@ -13,6 +13,7 @@ libdaemon_a_SOURCES = \
 	daemon/api_info.c \
 	daemon/api_params.c daemon/api_params.h \
 	daemon/budget.c daemon/budget.h \
+	daemon/chores.c daemon/chores.h \
 	daemon/config.c daemon/config.h \
 	daemon/engine.c daemon/engine.h daemon/engine_impl.h \
 	daemon/engine_load.c \

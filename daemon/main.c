@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
+#include "daemon/chores.h"
 #include "daemon/config.h"
 #include "daemon/notify.h"
 #include "daemon/server.h"
@@ -42,7 +43,9 @@ static int serve(const struct config *config, struct err *err)
     int r;
 
     if (config->verify)
-        return service_verify(config, err);
+        return chore_verify(config, err);
+    if (config->write_pack)
+        return chore_write_pack(config, err);
     r = config->check_config ? 0 : listeners_open(config, &listeners, err);
     if (r < 0)
         return r;

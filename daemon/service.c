@@ -4,6 +4,7 @@
 #include "base/arith.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cache/pack.h"
 #include "daemon/machine.h"
 #include "daemon/processor.h"
 #include "model/forward.h"
@@ -12,6 +13,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,6 +62,7 @@ void service_cache_options(const struct service *service, struct cache_options *
     ret_options->io_engine = config->io_engine;
     ret_options->queue_depth = config->queue_depth;
     ret_options->policy = config->policy;
+    ret_options->pack = service->pack;
     ret_options->catalog_dir = service->catalog ? config->state_dir : NULL;
     ret_options->ram_free_bytes =
         service->free_bytes > service->budget.total ? service->free_bytes - service->budget.total : 0;
@@ -248,13 +251,53 @@ static int open_model(struct service *service, struct err *err)
     return 0;
 }
 
+int service_open_files(const struct config *config, struct service *service, struct err *err)
+{
+    int r;
+
+    *service = (struct service){ .config = config, .started = time(NULL) };
+    r = open_model(service, err);
+    return r < 0 ? r : open_state_dir(service, err);
+}
+
+int service_pack_path(const struct config *config, char path[PATH_MAX], struct err *err)
+{
+    bool named = config->pack && strcasecmp(config->pack, "auto") != 0 && strcasecmp(config->pack, "off") != 0;
+    int n = snprintf(path, PATH_MAX, "%s%s", named ? config->pack : config->model, named ? "" : PACK_SUFFIX);
+
+    return n < PATH_MAX ? 0 : err_sys(err, ENAMETOOLONG, "pack of '%.200s'", config->model);
+}
+
+/* One that was asked for must work; one that lies there is used if it can be, and we say why not. */
+static int open_pack(struct service *service, struct err *err)
+{
+    const struct config *config = service->config;
+    bool found = !config->pack || strcasecmp(config->pack, "auto") == 0;
+    struct err why = { 0 };
+    char path[PATH_MAX];
+    int r;
+
+    if (config->pack && strcasecmp(config->pack, "off") == 0)
+        return 0;
+    r = service_pack_path(config, path, &why);
+    if (r == 0)
+        r = pack_open(path, model_layout(service->model), &service->pack, &why);
+    if (r == 0)
+        log_info("pack: experts are read from '%s'", path);
+    else if (found && r != -ENOENT)
+        log_warning("%s; experts are read from the model itself", err_text(&why));
+    if (r == 0 || found)
+        return 0;
+    return err_set(err, r, "%s (or serve without: --pack off)", err_text(&why));
+}
+
 int service_open(const struct config *config, struct service *ret_service, struct err *err)
 {
-    struct service service = { .config = config, .started = time(NULL) };
-    int r = open_model(&service, err);
+    struct service service;
+    int r = service_open_files(config, &service, err);
 
     if (r == 0)
-        r = open_state_dir(&service, err);
+        r = open_pack(&service, err);
     if (r == 0) {
         processor_say(model_gguf(service.model), config->cpu_level);
         service.n_threads = processor_threads(config->threads);
@@ -270,39 +313,9 @@ int service_open(const struct config *config, struct service *ret_service, struc
     return 0;
 }
 
-static bool on_verify_progress(void *ctx, uint64_t done, uint64_t total)
-{
-    unsigned *tenths = ctx;
-    unsigned now = (unsigned)(total ? 10.0 * (double)done / (double)total : 10);
-
-    if (now > *tenths)
-        log_info("verify: %u%% read", now * 10);
-    *tenths = now;
-    return false;
-}
-
-int service_verify(const struct config *config, struct err *err)
-{
-    struct service service = { .config = config };
-    uint64_t n_bad = 0;
-    unsigned tenths = 0;
-    int r = open_model(&service, err);
-
-    if (r == 0)
-        r = open_state_dir(&service, err);
-    if (r == 0)
-        r = cache_verify(model_layout(service.model), service.catalog ? config->state_dir : NULL, on_verify_progress,
-                         &tenths, &n_bad, err);
-    if (r == 0)
-        log_info("verify: every expert reads as it is recorded");
-    else if (n_bad)
-        err_wrap(err, "verify: %llu experts are bad, the first", (unsigned long long)n_bad);
-    service_close(&service);
-    return r;
-}
-
 void service_close(struct service *service)
 {
+    pack_close(service->pack);
     if (service->tokenizer)
         tokenizer_close(service->tokenizer);
     if (service->model)

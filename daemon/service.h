@@ -16,6 +16,7 @@
 #include "model/model.h"
 #include "model/tokenizer.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <time.h>
 
@@ -27,6 +28,7 @@ struct service {
     struct budget budget;
     uint32_t n_threads;
     uint64_t free_bytes; /* of the machine or the control group, when we started */
+    struct pack *pack;   /* read experts from there; NULL: from the model */
     bool catalog;        /* the state directory can be written */
     const char *name;    /* under which the API shows the model; lent by config or model */
     time_t started;
@@ -36,9 +38,10 @@ struct service {
 int service_open(const struct config *config, struct service *ret_service, struct err *err);
 void service_close(struct service *service);
 
-/* Read every expert of the model and hold it against the checksums kept in the state directory (or record them there,
- * the first time), with a log line now and then. */
-int service_verify(const struct config *config, struct err *err);
+/* Its first part: the model and the state directory. On failure service_close is still to be called. */
+int service_open_files(const struct config *config, struct service *service, struct err *err);
+/* Where the configuration has the model's pack, or would have it. */
+int service_pack_path(const struct config *config, char path[PATH_MAX], struct err *err);
 
 /* How the engine is to open its parts, so that they take what the budget measured. */
 void service_device_options(const struct service *service, struct cpu_device_options *ret_options);

@@ -17,6 +17,7 @@ int command_top(struct session *session);    /* top.c */
 int command_bench(struct session *session);  /* bench.c */
 int command_doctor(struct session *session); /* doctor.c */
 int command_verify(struct session *session); /* verify.c */
+int command_pack(struct session *session);   /* pack.c */
 
 /* An answer's figures on stderr, for -v. */
 void figures_print(const struct expert_result *result); /* run.c */

@@ -32,6 +32,10 @@ static const struct command {
     { "doctor", FOR_DOCTOR, command_doctor, 0, "", "look for what is wrong or slow, and say what to do",
       "The exit status is 0 when nothing stands in the way of answers.\n" },
     { "verify", FOR_VERIFY, command_verify, 0, "", "have the daemon check the model's bytes on disk", "" },
+    { "pack", FOR_PACK, command_pack, 0, "", "write the model's experts in one piece each, beside it",
+      "The daemon reads experts from MODEL.pack when that is there; the answers are the same. Takes about as much "
+      "disk\n"
+      "as the model. What is interrupted goes on with the same command.\n" },
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

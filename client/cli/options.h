@@ -25,7 +25,8 @@ enum {
     FOR_BENCH = 1 << 7,
     FOR_DOCTOR = 1 << 8,
     FOR_VERIFY = 1 << 9,
-    FOR_ALL = (1 << 10) - 1,
+    FOR_PACK = 1 << 10,
+    FOR_ALL = (1 << 11) - 1,
 };
 
 #define OPTIONS_STOP_MAX 16
@@ -39,7 +40,8 @@ struct options {
     double temperature, top_p, min_p; /* NAN when not given */
     int64_t runs, warmup, count;
     double interval_s;
-    bool json, verbose, no_wait, raw, help;
+    const char *model, *output;
+    bool json, verbose, no_wait, raw, force, help;
     char **arguments; /* [n_arguments] what is no option */
     int n_arguments;
 };
