@@ -27,6 +27,7 @@ struct api {
     const struct service *service;
     struct engine *engine;
     struct http_server *http;
+    const struct pressure *pressure;
     struct answer *answers;            /* list */
     uint32_t n_inflight, max_inflight; /* submitted and not done */
     struct jbuf_pool answer_bytes;     /* what answers hold together */

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "cache/pack.h"
 #include "daemon/machine.h"
+#include "daemon/pressure.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -168,6 +169,16 @@ static void put_prefetch(const struct engine_snapshot *s, struct jbuf *out)
                 l->token_ns[1] / 1e6, l->token_ns[2] / 1e6, s->warming ? "true" : "false");
 }
 
+static void put_pressure(const struct pressure *p, uint64_t held, struct jbuf *out)
+{
+    jbuf_printf(out,
+                "\"pressure\":{\"slots\":%" PRIu64 ",\"slots_wanted\":%" PRIu64 ",\"slots_most\":%" PRIu64
+                ",\"given_back\":%" PRIu64 ",\"given\":%" PRIu64 ",\"taken\":%" PRIu64 ",",
+                held, p->target, p->most, p->most > held ? p->most - held : 0, p->n_given, p->n_taken);
+    put_name(out, "why", p->why);
+    jbuf_put(out, "}");
+}
+
 void api_write_stats(struct api *api, struct jbuf *out)
 {
     struct engine_snapshot *s = &api->snapshot;
@@ -191,6 +202,8 @@ void api_write_stats(struct api *api, struct jbuf *out)
     put_budget(api, out);
     jbuf_put(out, ",");
     put_cache(&s->cache, out);
+    jbuf_put(out, ",");
+    put_pressure(api->pressure, s->cache.slot_bytes, out);
     jbuf_put(out, ",");
     put_prefetch(s, out);
     jbuf_put(out, ",\"sequences\":[");
@@ -239,6 +252,10 @@ void api_write_metrics(struct api *api, struct jbuf *out)
     metric(out, "pack_bad_records", "gauge", "experts of the pack that are not used, being damaged",
            (double)c->pack_bad);
     metric(out, "slot_bytes", "gauge", "memory held by expert slots", (double)c->slot_bytes);
+    metric(out, "slot_given_back_bytes", "gauge", "memory of expert slots given back under memory pressure",
+           api->pressure->most > c->slot_bytes ? (double)(api->pressure->most - c->slot_bytes) : 0);
+    metric(out, "pressure_given_total", "counter", "times that expert slots were told to give memory back",
+           (double)api->pressure->n_given);
     metric(out, "memory_budget_bytes", "gauge", "the budget", (double)api->service->budget.total);
     metric(out, "resident_bytes", "gauge", "resident memory", (double)machine_rss());
     metric(out, "resident_peak_bytes", "gauge", "resident memory at its peak", (double)machine_peak_rss());

@@ -73,6 +73,21 @@ static void publish_all(struct engine *e)
     engine_publish(e);
 }
 
+/* --- the slots' size --- */
+
+/* Between requests to the door: also between the layers of a long step, which may take its time. */
+static void resize(struct engine *e)
+{
+    uint64_t wanted = atomic_load(&e->slot_bytes_wanted);
+    struct err err = { 0 };
+
+    if (wanted == e->slot_bytes_set)
+        return;
+    e->slot_bytes_set = wanted;
+    if (cache_resize(e->cache, wanted, &err) < 0)
+        log_warning("memory: %s", err_text(&err));
+}
+
 /* --- a step --- */
 
 static bool should_stop(void *ctx)
@@ -82,6 +97,7 @@ static bool should_stop(void *ctx)
     bool all = true;
 
     atomic_store(&e->alive_ns, clock_ns());
+    resize(e);
     if (atomic_load(&e->stopping))
         return true;
     for (uint32_t i = 0; i < s->n_spans; i++) {
@@ -202,6 +218,7 @@ static void work(struct engine *e)
         while (queue_try_pop(&e->jobs, &job))
             take_job(e, job);
         drop_cancelled(e);
+        resize(e);
         while ((seq = scheduler_admit(&e->scheduler)))
             writer_start(e, seq);
         publish_all(e);
@@ -319,6 +336,12 @@ int engine_submit(struct engine *e, struct job *job)
 
 void engine_wake(struct engine *e)
 {
+    queue_wake(&e->jobs);
+}
+
+void engine_resize(struct engine *e, uint64_t slot_bytes)
+{
+    atomic_store(&e->slot_bytes_wanted, slot_bytes);
     queue_wake(&e->jobs);
 }
 

@@ -3,7 +3,8 @@
  * engine.h: the thread that computes: it alone touches the model's state, keys and values, the cache and the device.
  *
  * The loop hands it jobs through one bounded queue and hears events through another; beside them there are only the
- * flags in struct job, and a snapshot of figures that the engine publishes after each step. A failed step fails the
+ * flags in struct job, the size that the slots are to have, and a snapshot of figures that the engine publishes after
+ * each step. A failed step fails the
  * requests that were in it, with the error's text, and nothing else.
  */
 #ifndef EXPERTD_DAEMON_ENGINE_H
@@ -96,6 +97,8 @@ void engine_stop(struct engine *engine);
 /* The loop's side. */
 int engine_submit(struct engine *engine, struct job *job); /* 0 and takes a reference, or ERR_BUSY */
 void engine_wake(struct engine *engine);                   /* after a change of a job's flags */
+/* Let the expert slots hold so many bytes from the next layer or the next wake-up on (cache_resize). */
+void engine_resize(struct engine *engine, uint64_t slot_bytes);
 bool engine_next_event(struct engine *engine, struct engine_event *ret_event);
 
 /* Any thread. */

@@ -32,6 +32,7 @@ struct engine {
     struct queue events; /* struct engine_event */
     atomic_bool stopping;
     atomic_uint_fast64_t alive_ns; /* 0 while waiting for work */
+    atomic_uint_fast64_t slot_bytes_wanted;
 
     /* The engine thread's own. */
     struct device *device;
@@ -45,6 +46,7 @@ struct engine {
     uint64_t heard_load_ns;
     bool said_pack;   /* that the pack has bad records */
     uint32_t n_rests; /* waits since the last step */
+    uint64_t slot_bytes_set; /* the slots follow this */
 
     pthread_mutex_t lock; /* guards `shown` */
     struct engine_snapshot shown;

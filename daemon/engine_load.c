@@ -107,6 +107,7 @@ int engine_load(struct engine *e, struct err *err)
     e->writers = mem_calloc(shape->n_seqs, sizeof(*e->writers));
     if (r < 0 || !e->writers)
         return err_set(err, -ENOMEM, "out of memory");
+    atomic_store(&e->slot_bytes_wanted, e->slot_bytes_set = e->service->budget.slots);
     snprintf(e->totals.io, sizeof(e->totals.io), "%s", cache_describe(e->cache));
     snprintf(e->totals.device, sizeof(e->totals.device), "%s", e->device->name);
     log_info("compute: %s, %u %s; experts are read with %s", e->device->name, e->service->n_threads,

@@ -30,6 +30,7 @@ libdaemon_a_SOURCES = \
 	daemon/listen.c daemon/listen.h \
 	daemon/machine.c daemon/machine.h \
 	daemon/notify.c daemon/notify.h \
+	daemon/pressure.c daemon/pressure.h \
 	daemon/processor.c daemon/processor.h \
 	daemon/queue.c daemon/queue.h \
 	daemon/scheduler.c daemon/scheduler.h \

@@ -3,6 +3,7 @@
 
 #include "base/arith.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <link.h>
 #include <stdbool.h>
@@ -47,85 +48,180 @@ static uint64_t lone_number(const char *dir, const char *name)
 }
 
 struct cgroup_files {
-    const char *limit, *usage, *reclaimable;
+    const char *limit, *soft_limit, *usage, *inactive, *active;
 };
 
-static const struct cgroup_files cgroup_v1 = { "memory.limit_in_bytes", "memory.usage_in_bytes",
-                                               "total_inactive_file " };
-static const struct cgroup_files cgroup_v2 = { "memory.max", "memory.current", "inactive_file " };
+static const struct cgroup_files cgroup_v1 = { "memory.limit_in_bytes", "memory.limit_in_bytes",
+                                               "memory.usage_in_bytes", "total_inactive_file ", "total_active_file " };
+/* Above memory.high nobody is killed, but all are slowed down. */
+static const struct cgroup_files cgroup_v2 = { "memory.max", "memory.high", "memory.current", "inactive_file ",
+                                               "active_file " };
 
-/* What one group leaves: its limit less what is used and cannot be given back. */
-static uint64_t group_leaves(const char *dir, const struct cgroup_files *files)
+/* What one group leaves: its limit less what is used and cannot be given back. Of the page cache in use we count half,
+ * as MemAvailable does. */
+static void group_look(const char *dir, const struct cgroup_files *files, struct memory_scope *ret_scope)
 {
     char stat[PATH_MAX];
-    uint64_t limit = lone_number(dir, files->limit), used = lone_number(dir, files->usage), cached;
+    uint64_t limit = u64_min(lone_number(dir, files->limit), lone_number(dir, files->soft_limit));
+    uint64_t used = lone_number(dir, files->usage), inactive, active;
 
+    ret_scope->size = ret_scope->left = limit;
+    ret_scope->over = 0;
     if (limit == UINT64_MAX || used == UINT64_MAX)
-        return limit;
-    if (snprintf(stat, sizeof(stat), "%s/memory.stat", dir) >= (int)sizeof(stat))
-        return limit > used ? limit - used : 0;
-    cached = keyed_number(stat, files->reclaimable, 1);
-    if (cached != UINT64_MAX)
-        used -= u64_min(cached, used);
-    return limit > used ? limit - used : 0;
+        return;
+    if (snprintf(stat, sizeof(stat), "%s/memory.stat", dir) < (int)sizeof(stat)) {
+        inactive = keyed_number(stat, files->inactive, 1);
+        active = keyed_number(stat, files->active, 1);
+        used -= u64_min(inactive != UINT64_MAX ? inactive : 0, used);
+        used -= u64_min(active != UINT64_MAX ? active / 2 : 0, used);
+    }
+    ret_scope->left = limit > used ? limit - used : 0;
+    ret_scope->over = used > limit ? used - limit : 0;
 }
 
-/* The least that any group from `path` up to the mount leaves. */
-static uint64_t groups_leave(const char *mount, const char *path, const struct cgroup_files *files)
+/* The group that leaves least, from `dir` up to the mount. */
+static void groups_look(const char *dir, size_t mount_len, const struct cgroup_files *files, struct memory_scope *scope)
 {
-    char dir[PATH_MAX];
-    size_t top = strlen(mount);
-    uint64_t least = UINT64_MAX;
+    char path[PATH_MAX];
 
-    if (snprintf(dir, sizeof(dir), "%s%s", mount, path) >= (int)sizeof(dir))
-        return UINT64_MAX;
+    snprintf(path, sizeof(path), "%s", dir);
     for (;;) {
-        char *slash;
+        struct memory_scope group = *scope;
+        char *slash = strrchr(path, '/');
 
-        least = u64_min(least, group_leaves(dir, files));
-        slash = strrchr(dir, '/');
-        if (strlen(dir) <= top || !slash || (size_t)(slash - dir) < top)
-            return least;
+        group_look(path, files, &group);
+        if (group.left < scope->left || group.over > scope->over)
+            *scope = group;
+        if (strlen(path) <= mount_len || !slash || (size_t)(slash - path) < mount_len)
+            return;
         *slash = '\0';
     }
 }
 
-/* A line of /proc/self/cgroup: "0::/path" (v2), or "7:memory:/path" (v1). */
-static uint64_t cgroup_line(const char *root, char *line)
+static bool lists(const char *controllers, const char *name)
 {
-    char mount[PATH_MAX];
+    size_t n = strlen(name);
+
+    for (const char *c = controllers; c; c = strchr(c, ',') ? strchr(c, ',') + 1 : NULL)
+        if (strncmp(c, name, n) == 0 && (c[n] == ',' || c[n] == '\0'))
+            return true;
+    return false;
+}
+
+/* A line of /proc/self/cgroup, "0::/path" (v2) or "7:memory:/path" (v1), as a directory; NULL: another hierarchy. */
+static const struct cgroup_files *cgroup_line(const char *root, char *line, char dir[PATH_MAX], size_t *ret_mount_len)
+{
     char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
     bool v2;
+    int n;
 
     if (!path)
-        return UINT64_MAX;
+        return NULL;
     *path++ = '\0';
     controllers++;
     path[strcspn(path, "\n")] = '\0';
     if (strcmp(path, "/") == 0)
         *path = '\0';
     v2 = *controllers == '\0';
-    if (!v2 && strcmp(controllers, "memory") != 0)
-        return UINT64_MAX;
-    snprintf(mount, sizeof(mount), "%s/sys/fs/cgroup%s", root, v2 ? "" : "/memory");
-    return groups_leave(mount, path, v2 ? &cgroup_v2 : &cgroup_v1);
+    if (!v2 && !lists(controllers, "memory"))
+        return NULL;
+    *ret_mount_len = (size_t)snprintf(dir, PATH_MAX, "%s/sys/fs/cgroup%s", root, v2 ? "" : "/memory");
+    if (*ret_mount_len >= PATH_MAX)
+        return NULL;
+    n = snprintf(dir + *ret_mount_len, PATH_MAX - *ret_mount_len, "%s", path);
+    if ((size_t)n >= PATH_MAX - *ret_mount_len)
+        return NULL;
+    return v2 ? &cgroup_v2 : &cgroup_v1;
 }
 
-void machine_memory(const char *root, struct machine_memory *ret_memory)
+/* "some avg10=0.00 avg60=0.00 avg300=0.00 total=1234" */
+static uint64_t stall_read(const char *path)
 {
-    char path[PATH_MAX], line[PATH_MAX];
+    char line[256];
+    uint64_t us = UINT64_MAX;
+    FILE *f = fopen(path, "re");
+    const char *total;
+
+    if (!f)
+        return us;
+    if (fgets(line, sizeof(line), f) && strncmp(line, "some ", 5) == 0 && (total = strstr(line, "total=")) != NULL)
+        us = strtoull(total + strlen("total="), NULL, 10);
+    fclose(f);
+    return us;
+}
+
+#define PRESSURE_PATH (PATH_MAX + 32)
+
+/* The pressure files of the machine and of our group; a group's is empty where there is none. */
+struct pressure_paths {
+    char machine[PRESSURE_PATH], group[PRESSURE_PATH];
+};
+
+static void groups_each(const char *root, struct memory_scope *group, struct pressure_paths *ret_paths)
+{
+    char path[PATH_MAX], line[PATH_MAX], dir[PATH_MAX];
     FILE *f;
 
-    snprintf(path, sizeof(path), "%s/proc/meminfo", root);
-    ret_memory->available = keyed_number(path, "MemAvailable:", 1024);
-    ret_memory->cgroup = UINT64_MAX;
+    snprintf(ret_paths->machine, PRESSURE_PATH, "%s/proc/pressure/memory", root);
+    ret_paths->group[0] = '\0';
     snprintf(path, sizeof(path), "%s/proc/self/cgroup", root);
     f = fopen(path, "re");
     if (!f)
         return;
-    while (fgets(line, sizeof(line), f))
-        ret_memory->cgroup = u64_min(ret_memory->cgroup, cgroup_line(root, line));
+    while (fgets(line, sizeof(line), f)) {
+        size_t mount_len;
+        const struct cgroup_files *files = cgroup_line(root, line, dir, &mount_len);
+
+        if (!files)
+            continue;
+        groups_look(dir, mount_len, files, group);
+        if (files == &cgroup_v2)
+            snprintf(ret_paths->group, PRESSURE_PATH, "%s/memory.pressure", dir);
+    }
     fclose(f);
+}
+
+void machine_memory(const char *root, struct machine_memory *ret_memory)
+{
+    struct memory_scope unknown = { UINT64_MAX, UINT64_MAX, 0, UINT64_MAX };
+    struct pressure_paths paths;
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/proc/meminfo", root);
+    *ret_memory = (struct machine_memory){ unknown, unknown };
+    ret_memory->machine.size = keyed_number(path, "MemTotal:", 1024);
+    ret_memory->machine.left = keyed_number(path, "MemAvailable:", 1024);
+    groups_each(root, &ret_memory->group, &paths);
+    ret_memory->machine.stall_us = stall_read(paths.machine);
+    ret_memory->group.stall_us = stall_read(paths.group);
+}
+
+/* Without CAP_SYS_RESOURCE a window must be a multiple of 2 s (Linux 6.5), and before that there is none. */
+static int alarm_open(const char *path)
+{
+    static const char *const triggers[] = { "some 100000 1000000", "some 200000 2000000" };
+    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+    for (size_t i = 0; fd >= 0 && i < sizeof(triggers) / sizeof(triggers[0]); i++)
+        if (write(fd, triggers[i], strlen(triggers[i]) + 1) >= 0)
+            return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+int machine_alarms(const char *root, int ret_fds[MACHINE_ALARMS])
+{
+    struct memory_scope unused = { UINT64_MAX, UINT64_MAX, 0, UINT64_MAX };
+    struct pressure_paths paths;
+    int n = 0;
+
+    groups_each(root, &unused, &paths);
+    ret_fds[n] = alarm_open(paths.machine);
+    n += ret_fds[n] >= 0;
+    ret_fds[n] = paths.group[0] ? alarm_open(paths.group) : -1;
+    n += ret_fds[n] >= 0;
+    return n;
 }
 
 /* Read-only segments hold nothing that is not in the file: what is needed again comes back from the page cache. */

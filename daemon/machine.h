@@ -7,13 +7,26 @@
 
 #include <stdint.h>
 
-struct machine_memory {
-    uint64_t available; /* MemAvailable */
-    uint64_t cgroup;    /* what the tightest memory limit above us still leaves; UINT64_MAX without one */
+/* Who shares memory. Unknown values are UINT64_MAX, and so are those of a group without a limit. */
+struct memory_scope {
+    uint64_t size;     /* what there is to share */
+    uint64_t left;     /* of which so much can still be taken: unused, or a page cache that can be given back */
+    uint64_t over;     /* or so much more is taken than there is: the limit was lowered; 0 otherwise, always known */
+    uint64_t stall_us; /* how long somebody here has waited for memory, ever (PSI, "some") */
 };
 
-/* `root` is put in front of /proc and /sys; "" but in tests. Unknown values are UINT64_MAX. */
+struct machine_memory {
+    struct memory_scope machine;
+    struct memory_scope group; /* the control group above us whose limit leaves the least; stall_us is our own's */
+};
+
+/* `root` is put in front of /proc and /sys; "" but in tests. */
 void machine_memory(const char *root, struct machine_memory *ret_memory);
+
+/* Descriptors that poll with POLLPRI when somebody waits for memory for more than a tenth of the time; returns how many
+ * there are: the machine's and our group's, where the kernel has them and lets us. To be closed. */
+#define MACHINE_ALARMS 2
+int machine_alarms(const char *root, int ret_fds[MACHINE_ALARMS]);
 
 /* Drop the pages of the program and its libraries that were touched only to load them; what runs comes back by itself.
  * Worth two or three MiB of a small budget. */

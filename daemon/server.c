@@ -6,7 +6,9 @@
 #include "base/log.h"
 #include "daemon/api.h"
 #include "daemon/http.h"
+#include "daemon/machine.h"
 #include "daemon/notify.h"
+#include "daemon/pressure.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -17,6 +19,7 @@
 
 #define CUT_GRACE_MS 1000 /* for the last words of cut answers to go out */
 #define IDLE_MS 75000
+#define LOOK_MS 1000 /* at the memory that is left */
 
 struct server {
     const struct config *config;
@@ -25,7 +28,11 @@ struct server {
     uv_loop_t loop;
     uv_async_t events;
     uv_signal_t signals[3];
-    uv_timer_t watchdog, drain, ender;
+    uv_timer_t watchdog, drain, ender, looker;
+    uv_poll_t alarms[MACHINE_ALARMS];
+    int alarm_fds[MACHINE_ALARMS];
+    int n_alarms;
+    struct pressure pressure;
     uv_work_t first_work;
     struct http_server *http;
     struct engine *engine;
@@ -171,6 +178,76 @@ static void on_hangup(uv_signal_t *handle, int signum)
     notify_send("READY=1");
 }
 
+/* --- memory pressure --- */
+
+static void look_at_memory(struct server *s)
+{
+    struct engine_snapshot *shown = &s->api.snapshot;
+    struct pressure *p = &s->pressure;
+    struct machine_memory memory;
+    uint64_t before = p->target;
+    char by[24], to[24];
+
+    engine_snapshot(s->engine, shown);
+    machine_memory("", &memory);
+    if (!pressure_look(p, &memory, shown->cache.slot_bytes, clock_ns()))
+        return;
+    engine_resize(s->engine, p->target);
+    if (p->target < before)
+        log_warning("memory: %s: %s of expert slots are given back, %s remain", p->why,
+                    size_format(before - p->target, by), size_format(p->target, to));
+    else
+        log_info("memory: %s: %s of expert slots are taken again, %s in all", p->why,
+                 size_format(p->target - before, by), size_format(p->target, to));
+}
+
+static void on_look(uv_timer_t *timer)
+{
+    look_at_memory(timer->data);
+}
+
+static void on_alarm(uv_poll_t *poll, int status, int events)
+{
+    if (status < 0 || !(events & UV_PRIORITIZED)) /* the group is gone */
+        uv_poll_stop(poll);
+    else
+        look_at_memory(poll->data);
+}
+
+/* Where the kernel cannot wake us, the timer alone looks. */
+static void start_looking(struct server *s)
+{
+    struct engine_snapshot *shown = &s->api.snapshot;
+
+    engine_snapshot(s->engine, shown);
+    pressure_init(&s->pressure, cache_min_bytes(model_layout(s->service->model)), shown->cache.slot_bytes);
+    look_at_memory(s);
+    uv_timer_start(&s->looker, on_look, LOOK_MS, LOOK_MS);
+    for (int i = 0; i < s->n_alarms; i++)
+        uv_poll_start(&s->alarms[i], UV_PRIORITIZED, on_alarm);
+}
+
+static void init_alarms(struct server *s)
+{
+    int fds[MACHINE_ALARMS], n = machine_alarms("", fds);
+
+    for (int i = 0; i < n; i++) {
+        if (uv_poll_init(&s->loop, &s->alarms[s->n_alarms], fds[i]) < 0) {
+            close(fds[i]);
+            continue;
+        }
+        s->alarms[s->n_alarms].data = s;
+        s->alarm_fds[s->n_alarms++] = fds[i];
+    }
+}
+
+static void stop_looking(struct server *s)
+{
+    uv_close((uv_handle_t *)&s->looker, NULL);
+    for (int i = 0; i < s->n_alarms; i++)
+        uv_close((uv_handle_t *)&s->alarms[i], NULL);
+}
+
 /* --- what happens --- */
 
 static void on_watchdog(uv_timer_t *timer)
@@ -193,6 +270,7 @@ static void on_loaded(void *ctx, int code, const char *text)
     for (uint32_t i = 0; i < s->listeners->n; i++)
         log_info("ready: serving '%s' on %s (loaded in %.1f s)", s->service->name, s->listeners->v[i].name,
                  (double)(clock_ns() - s->started_ns) / 1e9);
+    start_looking(s);
     notify_send("READY=1\nSTATUS=serving %s", s->service->name);
 }
 
@@ -240,7 +318,9 @@ static void start_handles(struct server *s)
     uv_timer_init(&s->loop, &s->watchdog);
     uv_timer_init(&s->loop, &s->drain);
     uv_timer_init(&s->loop, &s->ender);
-    s->events.data = s->watchdog.data = s->drain.data = s->ender.data = s;
+    uv_timer_init(&s->loop, &s->looker);
+    init_alarms(s);
+    s->events.data = s->watchdog.data = s->drain.data = s->ender.data = s->looker.data = s;
     for (int i = 0; i < 3; i++) {
         uv_signal_init(&s->loop, &s->signals[i]);
         s->signals[i].data = s;
@@ -286,6 +366,7 @@ static int start(struct server *s, struct err *err)
 
     s->api = (struct api){ .loop = &s->loop,
                            .service = s->service,
+                           .pressure = &s->pressure,
                            .max_inflight = shape->n_seqs + s->config->queue,
                            .on_loaded = on_loaded,
                            .ctx = s };
@@ -312,9 +393,12 @@ static void stop(struct server *s)
     uv_close((uv_handle_t *)&s->watchdog, NULL);
     uv_close((uv_handle_t *)&s->drain, NULL);
     uv_close((uv_handle_t *)&s->ender, NULL);
+    stop_looking(s);
     for (int i = 0; i < 3; i++)
         uv_close((uv_handle_t *)&s->signals[i], NULL);
     uv_run(&s->loop, UV_RUN_DEFAULT);
+    for (int i = 0; i < s->n_alarms; i++)
+        close(s->alarm_fds[i]);
     api_drop_answers(&s->api);
 }
 

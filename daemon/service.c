@@ -99,8 +99,8 @@ static uint64_t free_memory(bool *ret_by_cgroup)
     uint64_t free_bytes;
 
     machine_memory("", &memory);
-    free_bytes = u64_min(memory.available, memory.cgroup);
-    *ret_by_cgroup = memory.cgroup < memory.available;
+    free_bytes = u64_min(memory.machine.left, memory.group.left);
+    *ret_by_cgroup = memory.group.left < memory.machine.left;
     return free_bytes == UINT64_MAX ? (uint64_t)2 << 30 : free_bytes;
 }
 
@@ -108,14 +108,20 @@ static uint64_t choose_total(struct service *service)
 {
     bool by_cgroup;
     uint64_t total;
-    char a[24], b[24];
+    char a[24], b[24], c[24];
 
     service->free_bytes = free_memory(&by_cgroup);
+    if (service->config->memory > service->free_bytes + machine_rss())
+        log_warning("memory: a budget of %s is more than %s: %s are left here; slots will be given back when it runs "
+                    "short",
+                    size_format(service->config->memory, a), by_cgroup ? "this control group allows" : "there is",
+                    size_format(service->free_bytes, b));
     if (service->config->memory)
         return service->config->memory;
     total = budget_of_free(service->free_bytes);
-    log_info("memory: no --memory given; %s are free%s, taking at most %s", size_format(service->free_bytes, a),
-             by_cgroup ? " within this control group" : "", size_format(total, b));
+    log_info("memory: no --memory given; %s are free%s, of which %s are left to others: taking at most %s",
+             size_format(service->free_bytes, a), by_cgroup ? " within this control group" : "",
+             size_format(service->free_bytes - total, b), size_format(total, c));
     return total;
 }
 
@@ -133,11 +139,13 @@ static void say_budget(const struct service *service, const struct budget *b)
         size_format(budget_sum(b), v[7]), size_format(b->total, v[0]), size_format(n->dense, v[1]),
         size_format(n->kv, v[2]), size_format(n->activations + n->device, v[3]), size_format(b->slots, v[4]),
         size_format(n->cache_overhead, v[5]), size_format(b->other, v[6]));
-    log_info("memory: slots for %.0f%% of the experts (%s); one token uses %s of them%s", share > 100 ? 100 : share,
-             size_format(experts, v[0]), size_format(model_token_bytes(service->model), v[1]),
-             b->slots < model_token_bytes(service->model)
-                 ? ": less than that fits, so every token reads from disk; more memory helps here"
-                 : "");
+    log_info("memory: slots for %.0f%% of the experts (%s); one token uses %s of them", share > 100 ? 100 : share,
+             size_format(experts, v[0]), size_format(model_token_bytes(service->model), v[1]));
+    if (b->slots < model_token_bytes(service->model))
+        log_warning(
+            "memory: the experts that one token uses do not fit in %s of slots, so every token reads from disk; "
+            "%s more of --memory would help most",
+            size_format(b->slots, v[0]), size_format(model_token_bytes(service->model) - b->slots, v[1]));
     log_info("context: %u tokens, %u %s at once, prompts in chunks of %u%s", b->shape.n_ctx, b->shape.n_seqs,
              b->shape.n_seqs == 1 ? "answer" : "answers", b->shape.batch,
              service->config->context || b->shape.n_ctx >= hp->n_ctx_train ? "" : " (--context N for longer ones)");

@@ -6,6 +6,7 @@ daemon_tests = \
 	tests/unit/test_http_check \
 	tests/unit/test_http_parse \
 	tests/unit/test_jbuf \
+	tests/unit/test_pressure \
 	tests/unit/test_processor \
 	tests/unit/test_queue \
 	tests/unit/test_scheduler
@@ -39,6 +40,10 @@ tests_unit_test_jbuf_LDADD = libdaemon.a $(LIBS_BASE) -lm $(CRITERION_LIBS)
 tests_unit_test_processor_SOURCES = tests/unit/test_processor.c
 tests_unit_test_processor_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_processor_LDADD = $(LIBS_DAEMON) $(SYS_DAEMON) $(CRITERION_LIBS)
+
+tests_unit_test_pressure_SOURCES = tests/unit/test_pressure.c
+tests_unit_test_pressure_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_pressure_LDADD = libdaemon.a $(LIBS_COMPUTE) $(CRITERION_LIBS)
 
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c
 tests_unit_test_queue_CPPFLAGS = $(CRITERION_CPPFLAGS)

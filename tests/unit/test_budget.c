@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -26,10 +27,9 @@ static void measure(const void *ctx, const struct budget_shape *shape, struct bu
 
 static struct budget_wish wish(uint64_t mib)
 {
-    return (struct budget_wish){ .total = mib * MIB,
-                                 .other = 100 * MIB + budget_reserve(mib * MIB),
-                                 .n_ctx_train = 32768,
-                                 .n_vocab = 32000 };
+    return (struct budget_wish){
+        .total = mib * MIB, .other = 100 * MIB + budget_reserve(mib * MIB), .n_ctx_train = 32768, .n_vocab = 32000
+    };
 }
 
 Test(budget, everything_together_is_never_more_than_the_total)
@@ -212,11 +212,11 @@ Test(machine, without_cgroups_only_the_machine_counts)
     struct machine_memory m;
 
     machine_memory(root, &m);
-    cr_assert_eq(m.available, 4096 * 1024);
-    cr_assert_eq(m.cgroup, UINT64_MAX);
+    cr_assert_eq(m.machine.left, 4096 * 1024);
+    cr_assert_eq(m.group.left, UINT64_MAX);
     remove_root(root);
     machine_memory("/nonexistent", &m);
-    cr_assert_eq(m.available, UINT64_MAX);
+    cr_assert_eq(m.machine.left, UINT64_MAX);
 }
 
 Test(machine, the_tightest_group_above_us_counts)
@@ -228,18 +228,19 @@ Test(machine, the_tightest_group_above_us_counts)
     put(root, "/sys/fs/cgroup/a.slice/b.service/memory.max", "max\n");
     put(root, "/sys/fs/cgroup/a.slice/b.service/memory.current", "5000\n");
     machine_memory(root, &m);
-    cr_assert_eq(m.cgroup, UINT64_MAX);
+    cr_assert_eq(m.group.left, UINT64_MAX);
     put(root, "/sys/fs/cgroup/a.slice/memory.max", "1000000\n");
     put(root, "/sys/fs/cgroup/a.slice/memory.current", "400000\n");
     put(root, "/sys/fs/cgroup/a.slice/memory.stat", "anon 7\ninactive_file 300000\nactive_file 1\n");
     machine_memory(root, &m);
-    cr_assert_eq(m.cgroup, 900000, "what the page cache can give back is free");
+    cr_assert_eq(m.group.left, 900000, "what the page cache can give back is free");
     put(root, "/sys/fs/cgroup/a.slice/b.service/memory.max", "6000\n");
     machine_memory(root, &m);
-    cr_assert_eq(m.cgroup, 1000);
+    cr_assert_eq(m.group.left, 1000);
     put(root, "/sys/fs/cgroup/a.slice/b.service/memory.current", "7000\n");
     machine_memory(root, &m);
-    cr_assert_eq(m.cgroup, 0, "over its limit: nothing is left");
+    cr_assert_eq(m.group.left, 0, "over its limit: nothing is left");
+    cr_assert_eq(m.group.over, 1000);
     remove_root(root);
 }
 
@@ -253,7 +254,65 @@ Test(machine, version_1_groups_count_too)
     put(root, "/sys/fs/cgroup/memory/box/memory.usage_in_bytes", "500000\n");
     put(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
     machine_memory(root, &m);
-    cr_assert_eq(m.cgroup, 1500000);
+    cr_assert_eq(m.group.left, 1500000);
+    remove_root(root);
+}
+
+Test(machine, a_soft_limit_counts_and_half_of_the_page_cache_in_use)
+{
+    char *root = make_root();
+    struct machine_memory m;
+
+    put(root, "/proc/self/cgroup", "0::/a\n");
+    put(root, "/sys/fs/cgroup/a/memory.max", "9000000\n");
+    put(root, "/sys/fs/cgroup/a/memory.high", "1000000\n");
+    put(root, "/sys/fs/cgroup/a/memory.current", "700000\n");
+    put(root, "/sys/fs/cgroup/a/memory.stat", "inactive_file 100000\nactive_file 200000\n");
+    machine_memory(root, &m);
+    cr_assert_eq(m.group.size, 1000000);
+    cr_assert_eq(m.group.left, 1000000 - (700000 - 100000 - 100000));
+    remove_root(root);
+}
+
+Test(machine, a_version_1_hierarchy_of_several_controllers)
+{
+    char *root = make_root();
+    struct machine_memory m;
+
+    put(root, "/proc/self/cgroup", "3:hugetlb,memory:/x/y\n");
+    put(root, "/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "3000\n");
+    put(root, "/sys/fs/cgroup/memory/x/memory.usage_in_bytes", "1000\n");
+    machine_memory(root, &m);
+    cr_assert_eq(m.group.left, 2000, "also when our own group is not to be seen");
+    put(root, "/proc/self/cgroup", "3:hugetlb,memoryless:/x/y\n");
+    machine_memory(root, &m);
+    cr_assert_eq(m.group.left, UINT64_MAX);
+    remove_root(root);
+}
+
+Test(machine, waiting_for_memory_is_told)
+{
+    char *root = make_root();
+    struct machine_memory m;
+    int fds[MACHINE_ALARMS];
+
+    cr_assert_eq(machine_alarms(root, fds), 0);
+    machine_memory(root, &m);
+    cr_assert_eq(m.machine.stall_us, UINT64_MAX);
+    put(root, "/proc/pressure/memory", "some avg10=1.00 avg60=0.10 avg300=0.00 total=48535949\nfull avg10=0 total=1\n");
+    put(root, "/proc/self/cgroup", "0::/a\n");
+    machine_memory(root, &m);
+    cr_assert_eq(m.machine.stall_us, 48535949);
+    cr_assert_eq(m.group.stall_us, UINT64_MAX);
+    put(root, "/sys/fs/cgroup/a/memory.pressure", "some avg10=1.00 total=77\n");
+    machine_memory(root, &m);
+    cr_assert_eq(m.group.stall_us, 77);
+    cr_assert_eq(machine_alarms(root, fds), 2);
+    close(fds[0]);
+    close(fds[1]);
+    put(root, "/sys/fs/cgroup/a/memory.pressure", "nonsense\n");
+    machine_memory(root, &m);
+    cr_assert_eq(m.group.stall_us, UINT64_MAX);
     remove_root(root);
 }
 
