@@ -61,7 +61,7 @@ static bool sum_find(const struct cache *c, uint32_t slot, struct catalog_sum *r
 {
     uint32_t key = c->slots.slot[slot].key;
 
-    if (!c->slot_packed[slot] && catalog_sum(c->catalog, key, ret_sum))
+    if (!c->slots.slot[slot].packed && catalog_sum(c->catalog, key, ret_sum))
         return true;
     if (c->pack != NULL)
         *ret_sum = c->pack->sums[key];
@@ -74,7 +74,7 @@ static int sum_record(struct cache *c, uint32_t slot, const struct catalog_sum *
     struct catalog_sum recorded;
     int rc;
 
-    if (c->slot_packed[slot] || catalog_sum(c->catalog, c->slots.slot[slot].key, &recorded))
+    if (c->slots.slot[slot].packed || catalog_sum(c->catalog, c->slots.slot[slot].key, &recorded))
         return 0;
     rc = files_check(&c->files, err);
     if (rc == 0)
@@ -92,7 +92,7 @@ static int slot_verify(struct cache *c, uint32_t slot, struct err *err)
     sum = slot_sum(c, slot);
     if (!sum_find(c, slot, &recorded) || memcmp(sum.bytes, recorded.bytes, sizeof(sum.bytes)) == 0)
         return sum_record(c, slot, &sum, err);
-    if (c->slot_packed[slot]) {
+    if (c->slots.slot[slot].packed) {
         cache_pack_forsake(c, slot, "its checksum differs from the recorded one");
         return 1;
     }
@@ -115,7 +115,7 @@ void cache_on_end(void *ctx, uint32_t slot, int code, const struct err *read_err
     }
     if (code == 0) {
         code = slot_verify(c, slot, &err);
-    } else if (c->slot_packed[slot]) {
+    } else if (c->slots.slot[slot].packed) {
         cache_pack_forsake(c, slot, err_text(&err));
         return;
     }

@@ -128,11 +128,9 @@ static int tables_alloc(struct cache *c, struct err *err)
     c->index_of = mem_calloc(n_experts, sizeof(*c->index_of));
     c->slot_index = mem_calloc(c->slots.n_slots, sizeof(*c->slot_index));
     c->slot_reread = mem_calloc(c->slots.n_slots, sizeof(*c->slot_reread));
-    c->slot_packed = mem_calloc(c->slots.n_slots, sizeof(*c->slot_packed));
     c->pack_bad = mem_calloc(c->pack != NULL ? (size_t)c->layout->n_layers * n_experts : 1, sizeof(*c->pack_bad));
     if (c->request.ready == NULL || c->request.slot == NULL || c->request.asked_ns == NULL || c->named == NULL ||
-        c->index_of == NULL || c->slot_index == NULL || c->slot_reread == NULL || c->slot_packed == NULL ||
-        c->pack_bad == NULL)
+        c->index_of == NULL || c->slot_index == NULL || c->slot_reread == NULL || c->pack_bad == NULL)
         return err_sys(err, ENOMEM, "expert cache");
     return 0;
 }
@@ -175,7 +173,6 @@ void cache_close(struct cache *cache)
     reader_close(cache->reader);
     catalog_close(cache->catalog);
     mem_free(cache->pack_bad);
-    mem_free(cache->slot_packed);
     mem_free(cache->slot_reread);
     mem_free(cache->slot_index);
     mem_free(cache->index_of);

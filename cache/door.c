@@ -156,7 +156,7 @@ static void slot_read(struct cache *c, uint32_t slot, enum reader_priority prior
 {
     struct extent extent;
 
-    c->slot_packed[slot] = c->pack != NULL && !c->pack_bad[c->slots.slot[slot].key];
+    c->slots.slot[slot].packed = c->pack != NULL && !c->pack_bad[c->slots.slot[slot].key];
     cache_slot_extent(c, slot, &extent);
     reader_add(c->reader, slot, &extent, c->slots.slot[slot].data, priority);
 }

@@ -28,7 +28,7 @@ void cache_pack_forsake(struct cache *c, uint32_t slot, const char *why)
     uint32_t key = c->slots.slot[slot].key, n_experts = c->layout->n_experts;
 
     c->pack_bad[key] = true;
-    c->slot_packed[slot] = false;
+    c->slots.slot[slot].packed = false;
     if (c->pack_note[0] == '\0')
         snprintf(c->pack_note, sizeof(c->pack_note),
                  "pack '%.250s': expert %u of layer %u: %.200s; such experts are read from the model's own file",

@@ -57,6 +57,7 @@ struct slot {
     uint32_t n_pins;
     uint64_t wanted; /* the number of the last request that named its expert */
     uint8_t state;
+    bool packed;       /* its expert lies in it as in the pack; the cache's own */
     bool hinted;       /* being read on a hint, nobody waits for it */
     bool guessed;      /* brought by a hint, not asked for since */
     uint64_t expected; /* the request during which a hint named it: no victim before the next */

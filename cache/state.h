@@ -2,7 +2,7 @@
  *
  * state.h: what cache.c (open, close, figures), door.c (requests) and arrival.c (what was read) share. For these only.
  *
- * Where a slot's bytes come from, the pack or the model's files, is decided when its reading begins (slot_packed), for
+ * Where a slot's bytes come from, the pack or the model's files, is decided when its reading begins (slot.packed), for
  * the two put the parts in different places.
  *
  * Units: bytes, nanoseconds. Threads: the engine thread only, except the atomics.
@@ -54,7 +54,6 @@ struct cache {
     uint16_t *slot_index; /* [n_slots] index in the open request of a wanted slot */
     uint64_t n_rereads;   /* experts read again after a mismatch */
     bool *slot_reread;    /* [n_slots] being read for the second time after a mismatch */
-    bool *slot_packed;    /* [n_slots] read from the pack */
     bool *pack_bad;       /* [n_keys] not to be read from the pack */
     char pack_note[600];  /* empty while no record is bad */
     struct cache_counters counters;
@@ -96,7 +95,7 @@ static inline void cache_slot_extent(const struct cache *c, uint32_t slot, struc
 {
     uint32_t key = c->slots.slot[slot].key;
 
-    if (c->slot_packed[slot])
+    if (c->slots.slot[slot].packed)
         pack_extent(c->pack, key, c->layout->n_files, ret_extent);
     else
         extent_find(c->layout, key / c->layout->n_experts, key % c->layout->n_experts, c->files.block, ret_extent);

@@ -329,6 +329,29 @@ Test(pack, a_damaged_record_is_read_from_the_model)
     }
 }
 
+/* In the pack and in the model the parts lie otherwise; an expert that moves to another slot must not mix them up. */
+Test(pack, experts_of_either_kind_move_when_slots_are_given_back)
+{
+    struct pack *pack = pack_check_make(&file);
+    struct cache_stats all;
+    struct cache *cache;
+
+    for (uint32_t e = 0; e < file.layout.n_experts; e += 2)
+        record_damage(pack, e % file.layout.n_layers, e, 100);
+    options.pack = pack;
+    options.slot_budget = 1 << 30;
+    cache = door_check_open(&file, &options);
+    cache_stats(cache, &all);
+    door_check_run(cache, &file, 300, 1);
+    cr_assert_gt(bad_count(cache), 2);
+    for (uint64_t part = 7; part > 0; part--) {
+        cr_assert_eq(cache_resize(cache, all.slot_bytes * (part * 3 % 8) / 8, NULL), 0);
+        door_check_run(cache, &file, 60, (uint32_t)part);
+    }
+    cache_close(cache);
+    pack_close(pack);
+}
+
 /* A byte that belongs to no expert harms none. */
 Test(pack, damage_between_the_parts_does_not_matter)
 {
