@@ -234,7 +234,7 @@ static int door_request(struct expert_door *door, uint32_t layer, const uint16_t
 
 /* ---- taking ---- */
 
-static void view_fill(struct cache *c, uint32_t slot, struct expert_view *ret_view)
+void cache_view_fill(struct cache *c, uint32_t slot, struct expert_view *ret_view)
 {
     uint32_t key = c->slots.slot[slot].key, expert = key % c->layout->n_experts;
     const struct expert_layer_layout *layer = &c->layout->layers[key / c->layout->n_experts];
@@ -248,6 +248,7 @@ static void view_fill(struct cache *c, uint32_t slot, struct expert_view *ret_vi
                                       .rows = layer->part[p].rows,
                                       .cols = layer->part[p].cols };
     ret_view->layer = layer->layer;
+    ret_view->on_host = false;
     ret_view->expert = (uint16_t)expert;
     ret_view->pin = &c->slots.slot[slot];
 }
@@ -259,7 +260,7 @@ static int give_ready(struct cache *c, size_t *ret_index, struct expert_view *re
 
     r->n_given++;
     slots_pin(&c->slots, r->slot[index]);
-    view_fill(c, r->slot[index], ret_view);
+    cache_view_fill(c, r->slot[index], ret_view);
     *ret_index = index;
     return 1;
 }

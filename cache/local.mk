@@ -8,4 +8,7 @@ libcache_a_SOURCES = \
 	cache/pack_write.c cache/pack_write.h cache/pack_file.c cache/pack_file.h cache/pack_use.c \
 	cache/reader.c cache/reader.h cache/io.h cache/io_uring.c cache/io_pread.c \
 	cache/catalog.c cache/catalog.h cache/catalog_seal.c cache/catalog_seal.h \
+	cache/lend.c cache/lend.h \
+	cache/tier.c cache/tier.h cache/tier_state.h cache/tier_copy.c cache/tier_cost.c cache/tier_cost.h cache/tier_door.c \
+	cache/tier_slots.c \
 	cache/verify.c

@@ -73,6 +73,9 @@ uint32_t cache_buffers(const struct slots *slots, struct iovec buffers[CACHE_BUF
 /* The most that any request may name. */
 size_t cache_max_request(const struct cache *cache);
 
+/* Where a slot's expert lies in it. In door.c. */
+void cache_view_fill(struct cache *cache, uint32_t slot, struct expert_view *ret_view);
+
 /* Carry the exact figures over to where any thread may read them. */
 void cache_counters_update(struct cache *cache);
 

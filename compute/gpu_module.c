@@ -106,8 +106,7 @@ static bool beside_program(char *path, size_t size)
         return false;
     program[n] = '\0';
     slash = strrchr(program, '/');
-    return slash != NULL &&
-           snprintf(path, size, "%.*s/gpu/" MODULE_FILE, (int)(slash - program), program) < (int)size;
+    return slash != NULL && snprintf(path, size, "%.*s/gpu/" MODULE_FILE, (int)(slash - program), program) < (int)size;
 }
 
 int gpu_module_load(const char *path, const struct gpu_module **ret_module, struct err *err)

@@ -125,8 +125,9 @@ static int sim_acts_set(struct device *device, struct acts *acts, const float *x
     int r = compute_begin(d);
     const float *real = r == 0 ? sim_real(d, x, F32(n_rows) * n_cols, &bad) : NULL;
 
-    return r < 0 ? r : bad ? bad_call(d, "acts_set") : ended(d, d->cpu->ops->acts_set(d->cpu, acts, real, n_rows,
-                                                                                      n_cols));
+    return r < 0 ? r
+           : bad ? bad_call(d, "acts_set")
+                 : ended(d, d->cpu->ops->acts_set(d->cpu, acts, real, n_rows, n_cols));
 }
 
 static int sim_embed(struct device *device, const struct weight *table, const int32_t *ids, uint32_t n, float *y)
