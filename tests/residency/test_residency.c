@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * Residency changes nothing: the logits of a prompt and of the tokens after it are the same bits whether all experts
- * are in RAM or almost none, however they are read, in whatever order they arrive, and after reads that failed once.
+ * are in RAM or almost none, however and from wherever they are read, in whatever order they arrive, and after reads
+ * that failed once.
  */
 #include "cache/cache.h"
+#include "cache/pack.h"
+#include "cache/pack_write.h"
 #include "model/forward.h"
 #include "model/model.h"
 #include "prefetch/warmup.h"
@@ -13,6 +16,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -339,6 +343,93 @@ Test(residency, while_memory_is_given_back_and_taken_again)
         }
         rig_fini(&rig);
     }
+}
+
+/* ---- from a pack ---- */
+
+static struct pack *pack_make(const struct rig *rig, const char *path)
+{
+    struct pack_write_options write = { .path = path, .force = true };
+    struct pack_written written;
+    struct pack *pack;
+    struct err err = { 0 };
+
+    cr_assert_eq(pack_write(model_layout(rig->model), &write, &written, &err), 0, "%s", err_text(&err));
+    cr_assert_eq(pack_open(path, model_layout(rig->model), &pack, &err), 0, "%s", err_text(&err));
+    return pack;
+}
+
+/* One wrong byte in every third record, in a part that follows the expert. */
+static void pack_damage(const struct pack *pack)
+{
+    uint32_t n_keys = pack->layout->n_layers * pack->layout->n_experts;
+    int fd = open(pack->path, O_RDWR);
+
+    for (uint32_t key = 0; key < n_keys; key += 3) {
+        struct extent extent;
+        char c;
+
+        pack_extent(pack, key, 0, &extent);
+        cr_assert_eq(pread(fd, &c, 1, (off_t)(extent.range[0].offset + extent.part_at[key % EXPERT_PARTS])), 1);
+        c ^= 0x20;
+        cr_assert_eq(pwrite(fd, &c, 1, (off_t)(extent.range[0].offset + extent.part_at[key % EXPERT_PARTS])), 1);
+    }
+    cr_assert_eq(fsync(fd), 0);
+    close(fd);
+}
+
+/* Share x engine x mode; sound at first, then with damaged records, then on a drive that fails now and then. */
+static void every_way_from_a_pack(const char *name)
+{
+    const char *top = getenv("top_builddir");
+    struct rig rig;
+    struct pack *pack;
+    char path[300];
+
+    rig_init(&rig, tiny_model_path(name));
+    snprintf(path, sizeof(path), "%s/expertd-test-%s-%d.pack", top != NULL ? top : ".", name, (int)getpid());
+    pack = pack_make(&rig, path);
+    for (unsigned i = 0; i < SHARES * 3 * 2 * 2; i++) {
+        struct io_sim sim = { .order = IO_SIM_RANDOM };
+        struct cache_options options;
+
+        if (i == SHARES * 3 * 2)
+            pack_damage(pack);
+        cache_options_default(&options);
+        options.pack = pack;
+        options.slot_budget = budget_of(rig.model, i % SHARES);
+        options.io_engine = i / SHARES % 3 == 1 ? IO_ENGINE_PREAD : IO_ENGINE_AUTO;
+        options.on_io_open = i / SHARES % 3 == 2 ? io_sim_open : NULL;
+        options.io_ctx = &sim;
+        options.io_mode = i / SHARES / 3 % 2 ? IO_DIRECT : IO_BUFFERED;
+        options.piece_bytes = i % 2 ? 0 : 4096;
+        options.policy = (enum policy_kind)(i % POLICIES);
+        options.read_by_part = i / 3 % 2;
+        sim.fault = i / 5 % 2 ? IO_SIM_ERROR : IO_SIM_NONE;
+        sim.fault_arg = EIO;
+        sim.fault_files = 1U << model_layout(rig.model)->n_files;
+        sim.fault_at = 11 * i;
+        sim.n_faults = 7;
+        cache_run(&rig, &options, i / 5 % 2);
+    }
+    pack_close(pack);
+    unlink(path);
+    rig_fini(&rig);
+}
+
+Test(residency, llama_from_a_pack)
+{
+    every_way_from_a_pack("llama-f32");
+}
+
+Test(residency, olmoe_from_a_pack)
+{
+    every_way_from_a_pack("olmoe-q4_0");
+}
+
+Test(residency, qwen3moe_from_a_pack)
+{
+    every_way_from_a_pack("qwen3moe-q4_k");
 }
 
 /* ---- with faults in mid-answer ---- */
