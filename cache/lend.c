@@ -61,7 +61,8 @@ void cache_adopt(struct cache *c, uint32_t key, uint32_t slot, bool good)
     slots_ready(&c->slots, slots_find(&c->slots, key));
 }
 
-uint32_t cache_slot_memory(const struct cache *c, struct iovec *ret_pieces)
+uint32_t cache_slot_memory(struct cache *c, struct iovec *ret_pieces)
 {
+    c->memory_lent = true;
     return cache_buffers(&c->slots, ret_pieces);
 }

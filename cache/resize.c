@@ -40,6 +40,8 @@ static int settle(struct cache *c, struct err *err)
 {
     int rc = 0;
 
+    if (c->memory_lent)
+        return err_set(err, -ENOTSUP, "the slots are pinned for a device and stay as they are");
     if (c->request.n_given < c->request.n)
         return err_set(err, -EBUSY, "the request at hand has not been taken to its end");
     for (uint32_t class = 0; class < c->slots.plan.n_classes; class ++)
@@ -47,6 +49,9 @@ static int settle(struct cache *c, struct err *err)
             return err_set(err, -EBUSY, "%u slots are pinned: release views first", c->slots.n_pinned[class]);
     while (rc == 0 && !reader_idle(c->reader))
         rc = reader_pump(c->reader, true, err);
+    for (uint32_t slot = 0; slot < c->slots.n_slots && rc == 0; slot++)
+        if (c->slots.slot[slot].state == SLOT_DRAINING)
+            rc = err_set(err, -EBUSY, "a slot is being filled from elsewhere");
     return rc;
 }
 

@@ -80,11 +80,15 @@ static void resize(struct engine *e)
 {
     uint64_t wanted = atomic_load(&e->slot_bytes_wanted);
     struct err err = { 0 };
+    int r;
 
     if (wanted == e->slot_bytes_set)
         return;
+    r = cache_resize(e->cache, wanted, &err);
+    if (r == -EBUSY) /* later */
+        return;
     e->slot_bytes_set = wanted;
-    if (cache_resize(e->cache, wanted, &err) < 0)
+    if (r < 0)
         log_warning("memory: %s", err_text(&err));
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "cache/cache.h"
+#include "cache/lend.h"
 #include "cache/slots.h"
 #include "tests/support/door_check.h"
 #include "tests/support/io_sim.h"
@@ -403,6 +404,25 @@ Test(cache_resize, not_in_the_midst_of_a_request)
     door->ops->release(door, &view[1]);
     cr_assert_eq(cache_resize(cache, 0, &err), 0);
     cr_assert_eq(door->max_request, file.layout.n_used);
+    cache_close(cache);
+    expert_file_fini(&file);
+}
+
+Test(cache_resize, not_while_others_have_a_hand_in_it)
+{
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache = open_small(&file, 2, &options);
+    struct iovec pieces[256];
+    struct expert_view view;
+    uint32_t slot;
+
+    cr_assert(cache_make_room(cache, 0, &slot, &view));
+    cr_assert_eq(cache_resize(cache, 0, NULL), -EBUSY);
+    cache_adopt(cache, 0, slot, false);
+    cr_assert_eq(cache_resize(cache, 0, NULL), 0);
+    cr_assert_gt(cache_slot_memory(cache, pieces), 0);
+    cr_assert_eq(cache_resize(cache, UINT64_MAX, NULL), -ENOTSUP, "a device has pinned it");
     cache_close(cache);
     expert_file_fini(&file);
 }
