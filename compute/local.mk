@@ -65,3 +65,22 @@ libcpu_avx512_a_SOURCES = \
 libcpu_avx512_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mbmi2
 LIBS_CPU_LEVELS += libcpu_avx2.a libcpu_avxvnni.a libcpu_avx512.a
 endif
+
+# One source, compiled for what the CPU may have.
+if HOST_AARCH64
+noinst_LIBRARIES += libcpu_neon.a libcpu_dotprod.a libcpu_i8mm.a
+NEON_SOURCES = \
+	compute/cpu/kernels_neon.c \
+	compute/cpu/neon.h \
+	compute/cpu/neon_iq.c \
+	compute/cpu/neon_small.c \
+	compute/cpu/neon_super.c \
+	compute/cpu/neon_wholes.h
+libcpu_neon_a_SOURCES = $(NEON_SOURCES)
+libcpu_neon_a_CFLAGS = $(KERNEL_CFLAGS)
+libcpu_dotprod_a_SOURCES = $(NEON_SOURCES)
+libcpu_dotprod_a_CFLAGS = $(KERNEL_CFLAGS) -march=armv8.2-a+dotprod
+libcpu_i8mm_a_SOURCES = $(NEON_SOURCES)
+libcpu_i8mm_a_CFLAGS = $(KERNEL_CFLAGS) -march=armv8.2-a+dotprod+i8mm
+LIBS_CPU_LEVELS += libcpu_neon.a libcpu_dotprod.a libcpu_i8mm.a
+endif

@@ -15,6 +15,13 @@ void cpu_kernels_get(enum cpu_level level, struct cpu_kernels *ret_kernels)
         cpu_kernels_avxvnni(ret_kernels);
     if (level >= CPU_AVX512)
         cpu_kernels_avx512(ret_kernels);
+#elif defined(__aarch64__)
+    if (level >= CPU_I8MM) /* each fills the same entries */
+        cpu_kernels_i8mm(ret_kernels);
+    else if (level >= CPU_DOTPROD)
+        cpu_kernels_dotprod(ret_kernels);
+    else if (level >= CPU_NEON)
+        cpu_kernels_neon(ret_kernels);
 #endif
 }
 

@@ -120,6 +120,9 @@ void cpu_kernels_c(struct cpu_kernels *k);
 void cpu_kernels_avx2(struct cpu_kernels *k);
 void cpu_kernels_avxvnni(struct cpu_kernels *k);
 void cpu_kernels_avx512(struct cpu_kernels *k);
+void cpu_kernels_neon(struct cpu_kernels *k);
+void cpu_kernels_dotprod(struct cpu_kernels *k);
+void cpu_kernels_i8mm(struct cpu_kernels *k);
 
 /* The table of a level, which the machine must have. */
 void cpu_kernels_get(enum cpu_level level, struct cpu_kernels *ret_kernels);

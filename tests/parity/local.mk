@@ -1,3 +1,13 @@
+# The kernels of another architecture, under qemu where it is there.
+TESTS += tests/parity/aarch64.test
+EXTRA_DIST += tests/parity/aarch64.test tests/parity/plain/plain.c tests/parity/plain/criterion/criterion.h
+.PHONY: check-aarch64
+check-aarch64:
+	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' $(SHELL) $(top_srcdir)/tests/parity/aarch64.test
+
+mostlyclean-local:
+	rm -rf tests/parity/aarch64
+
 EXTRA_DIST += tests/parity/quant_vectors.bin tools/quant_grids.py tools/quant_vectors.py
 
 if HAVE_CRITERION
