@@ -77,6 +77,9 @@ struct kv_view {
     uint32_t n_ctx;
 };
 
+/* Positions whose attention is computed by itself and then merged, in order, with that of those before. */
+enum { ATTEND_SPAN = 256 };
+
 /* Causal attention of n_tokens consecutive positions of one sequence, pos0 the first. Query t sees keys
  * 0 .. pos0 + t, which must be stored already. Query head h reads KV head h / (n_heads / n_kv_heads). */
 struct attention {

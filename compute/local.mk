@@ -18,6 +18,7 @@ libcompute_a_SOURCES = \
 	compute/cpu/vec.h \
 	compute/cpu_device.h \
 	compute/device.h compute/device_copy.h \
+	compute/exp.h \
 	compute/gpu_module.c compute/gpu_module.h \
 	compute/half.h \
 	compute/pool.c compute/pool.h \

@@ -3,16 +3,21 @@
  * attention.c: keys and values, and attention over them with an online softmax.
  *
  * Positions are visited in blocks of ATTEND_KEYS counted from position 0, so what a query computes depends on its own
- * position alone. A unit of work is one KV head with the query heads that share it and a few tokens, which read
- * each block of keys and values once.
+ * position alone. Each ATTEND_SPAN of them is computed by itself and merged with what the spans before it gave: so a
+ * device may compute the spans beside each other, and the bits are the same. A unit of work is one KV head with the
+ * query heads that share it and a few tokens, which read each block of keys and values once.
  */
 #include "compute/cpu/cpu_internal.h"
+#include "compute/cpu/vec.h"
 
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 
-enum { UNIT_QUERIES = 32 };
+enum {
+    UNIT_QUERIES = 32,
+    UNIT_FLOATS = 8192, /* of a span's results, on the stack; a head is no wider */
+};
 
 struct attention_job {
     struct cpu_device *cpu;
@@ -50,11 +55,13 @@ static void queries_add(struct query_set *set, const struct attention *a, uint32
     set->n++;
 }
 
-static void queries_attend(const struct attention_job *job, struct query_set *set, uint32_t kv_head, uint32_t last)
+/* Keys key0 .. end - 1, into y, max and sum. */
+static void queries_attend(const struct attention_job *job, struct query_set *set, float *const *y, uint32_t kv_head,
+                           uint32_t key0, uint32_t end)
 {
     const struct attention *a = job->a;
 
-    for (uint32_t key0 = 0; key0 <= last; key0 += ATTEND_KEYS) {
+    for (; key0 < end; key0 += ATTEND_KEYS) {
         size_t at = ((size_t)kv_head * a->kv.n_ctx + key0) * a->head_dim;
         struct attend_block block = {
             .k = kv_at(a->kv.k, a->kv_type, at),
@@ -65,7 +72,7 @@ static void queries_attend(const struct attention_job *job, struct query_set *se
             .scale = a->scale,
             .n_queries = set->n,
             .q = set->q,
-            .y = set->y,
+            .y = y,
             .n_keys = set->n_keys,
             .max = set->max,
             .sum = set->sum,
@@ -78,8 +85,61 @@ static void queries_attend(const struct attention_job *job, struct query_set *se
         }
         job->cpu->kernels.attend(&block);
     }
+}
+
+/* What a query has of the spans before, and what the next one gives it. */
+struct span_result {
+    float *y;
+    float max, sum;
+};
+
+static void span_merge(struct span_result *total, const struct span_result *span, uint32_t head_dim)
+{
+    float max = span->max > total->max || span->max != span->max ? span->max : total->max;
+    float keep_total = part_exp(part_splat(total->max - max))[0];
+    float keep_span = part_exp(part_splat(span->max - max))[0];
+
+    for (uint32_t d = 0; d < head_dim; d++)
+        total->y[d] = total->y[d] * keep_total + span->y[d] * keep_span;
+    total->sum = total->sum * keep_total + span->sum * keep_span;
+    total->max = max;
+}
+
+/* A later span, which starts from nothing. */
+static void queries_attend_span(const struct attention_job *job, struct query_set *set, uint32_t kv_head, uint32_t key0,
+                                uint32_t end)
+{
+    uint32_t head_dim = job->a->head_dim;
+    float y[UNIT_FLOATS], max[UNIT_QUERIES], sum[UNIT_QUERIES], *rows[UNIT_QUERIES];
+
+    memset(y, 0, set->n * head_dim * sizeof(float));
+    for (uint32_t i = 0; i < set->n; i++) {
+        rows[i] = y + i * head_dim;
+        max[i] = set->max[i];
+        sum[i] = set->sum[i];
+        set->max[i] = -INFINITY;
+        set->sum[i] = 0;
+    }
+    queries_attend(job, set, rows, kv_head, key0, end);
+    for (uint32_t i = 0; i < set->n; i++) {
+        struct span_result total = { set->y[i], max[i], sum[i] };
+
+        if (set->pos[i] >= key0)
+            span_merge(&total, &(struct span_result){ rows[i], set->max[i], set->sum[i] }, head_dim);
+        set->max[i] = total.max;
+        set->sum[i] = total.sum;
+    }
+}
+
+static void queries_attend_all(const struct attention_job *job, struct query_set *set, uint32_t kv_head, uint32_t last)
+{
+    uint32_t end = last + 1;
+
+    queries_attend(job, set, set->y, kv_head, 0, end < ATTEND_SPAN ? end : ATTEND_SPAN);
+    for (uint32_t key0 = ATTEND_SPAN; key0 < end; key0 += ATTEND_SPAN)
+        queries_attend_span(job, set, kv_head, key0, end - key0 < ATTEND_SPAN ? end : key0 + ATTEND_SPAN);
     for (uint32_t i = 0; i < set->n; i++)
-        for (uint32_t d = 0; d < a->head_dim; d++)
+        for (uint32_t d = 0; d < job->a->head_dim; d++)
             set->y[i][d] /= set->sum[i];
 }
 
@@ -101,21 +161,26 @@ static void attention_on_thread(void *arg, uint32_t thread)
         for (uint32_t t = token0; t < token_end; t++)
             for (uint32_t h = head0; h < head_end; h++)
                 queries_add(&set, a, t, kv_head * job->group + h);
-        queries_attend(job, &set, kv_head, a->pos0 + token_end - 1);
+        queries_attend_all(job, &set, kv_head, a->pos0 + token_end - 1);
     }
 }
 
 int cpu_attention(struct device *device, const struct attention *a)
 {
     struct attention_job job = { .cpu = cpu_device_of(device), .a = a };
+    uint32_t unit;
 
     if (a->n_kv_heads == 0 || a->n_heads % a->n_kv_heads != 0)
         return err_set(&device->err, -EINVAL, "%u query heads cannot share %u KV heads", a->n_heads, a->n_kv_heads);
     if (a->n_tokens == 0)
         return 0;
+    if (a->head_dim == 0 || a->head_dim > UNIT_FLOATS)
+        return err_set(&device->err, -EINVAL, "heads of %u dimensions, where at most %u are computed", a->head_dim,
+                       UNIT_FLOATS);
     job.group = a->n_heads / a->n_kv_heads;
-    job.unit_heads = job.group < UNIT_QUERIES ? job.group : UNIT_QUERIES;
-    job.unit_tokens = UNIT_QUERIES / job.unit_heads;
+    unit = UNIT_FLOATS / a->head_dim < UNIT_QUERIES ? UNIT_FLOATS / a->head_dim : UNIT_QUERIES;
+    job.unit_heads = job.group < unit ? job.group : unit;
+    job.unit_tokens = unit / job.unit_heads;
     job.n_head_units = a->n_kv_heads * ((job.group + job.unit_heads - 1) / job.unit_heads);
     job.n_token_units = (a->n_tokens + job.unit_tokens - 1) / job.unit_tokens;
     cpu_run(job.cpu, attention_on_thread, &job);

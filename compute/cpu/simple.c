@@ -3,6 +3,7 @@
  * simple.c: the operations that are one pass over rows: embedding, norm, rotation, routing, sums.
  */
 #include "compute/cpu/cpu_internal.h"
+#include "compute/exp.h"
 
 #include <errno.h>
 #include <math.h>
@@ -116,13 +117,13 @@ static void gate(const struct route *route, const float *logits, const uint16_t 
 
     if (route->gating == ROUTE_SIGMOID) {
         for (uint32_t j = 0; j < route->n_used; j++)
-            ret_weights[j] = (float)(1 / (1 + exp(-(double)logits[ids[j]])));
+            ret_weights[j] = (float)(1 / (1 + exp_f64(-(double)logits[ids[j]])));
         return;
     }
     for (uint32_t e = 0; e < route->n_experts; e++)
-        sum += exp((double)logits[e] - (double)logits[ids[0]]);
+        sum += exp_f64((double)logits[e] - (double)logits[ids[0]]);
     for (uint32_t j = 0; j < route->n_used; j++)
-        ret_weights[j] = (float)(exp((double)logits[ids[j]] - (double)logits[ids[0]]) / sum);
+        ret_weights[j] = (float)(exp_f64((double)logits[ids[j]] - (double)logits[ids[0]]) / sum);
 }
 
 int cpu_route(struct device *device, const struct route *route, const float *logits, uint32_t n, uint16_t *ret_ids,
@@ -187,7 +188,7 @@ struct add_job {
 static void add_token(void *arg, size_t t)
 {
     const struct add_job *job = arg;
-    float scale = job->gate != NULL ? (float)(1 / (1 + exp(-(double)job->gate[t]))) : 1;
+    float scale = job->gate != NULL ? (float)(1 / (1 + exp_f64(-(double)job->gate[t]))) : 1;
 
     job->cpu->kernels.add_scaled(job->y + t * job->n_cols, scale, job->n_cols, job->x + t * job->n_cols);
 }
