@@ -23,7 +23,7 @@ libcompute_a_SOURCES = \
 	compute/half.h \
 	compute/pool.c compute/pool.h \
 	compute/quant.c compute/quant.h \
-	compute/quant_grids.c compute/quant_iq.h \
+	compute/quant_grids.c compute/quant_grids.h compute/quant_iq.h \
 	compute/quant_small.c compute/quant_small.h \
 	compute/quant_super.c compute/quant_super.h \
 	compute/quant_unpack.h

@@ -12,12 +12,10 @@
 #define EXPERTD_COMPUTE_QUANT_IQ_H
 
 #include "compute/half.h"
+#include "compute/quant_grids.h"
 #include "compute/quant_unpack.h"
 
 #include <string.h>
-
-extern const uint16_t quant_grid_iq2_xxs[256], quant_grid_iq2_xs[512], quant_grid_iq2_s[1024];
-extern const uint16_t quant_grid_iq3_xxs[256], quant_grid_iq3_s[512], quant_grid_iq1[2048];
 
 static inline uint32_t iq_load_u32(const uint8_t *p)
 {

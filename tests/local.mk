@@ -9,6 +9,7 @@ include tests/unit/policy.mk
 include tests/unit/prefetch.mk
 include tests/unit/daemon.mk
 include tests/unit/client.mk
+include tests/emu/local.mk
 include tests/parity/local.mk
 include tests/golden/local.mk
 include tests/residency/local.mk

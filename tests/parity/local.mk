@@ -56,4 +56,21 @@ tests_parity_test_pool_LDADD = $(PARITY_LDADD)
 tests_parity_test_quant_SOURCES = tests/parity/test_quant.c
 tests_parity_test_quant_CPPFLAGS = $(PARITY_CPPFLAGS)
 tests_parity_test_quant_LDADD = $(PARITY_LDADD)
+
+if HAVE_EMU
+gpu_tests = tests/parity/test_gpu tests/parity/test_machine
+check_PROGRAMS += $(gpu_tests)
+TESTS += $(gpu_tests)
+
+tests_parity_test_gpu_SOURCES = tests/parity/test_gpu.c tests/parity/parity.c tests/parity/parity.h $(emu_sources)
+tests_parity_test_gpu_CPPFLAGS = $(PARITY_CPPFLAGS)
+tests_parity_test_gpu_LDADD = tests/emu/libgpu_emu.a $(PARITY_LDADD) -ldl
+
+tests_parity_test_machine_SOURCES = tests/parity/test_machine.c $(emu_sources)
+tests_parity_test_machine_CPPFLAGS = $(PARITY_CPPFLAGS)
+tests_parity_test_machine_LDADD = tests/emu/libgpu_emu.a $(PARITY_LDADD) -ldl
+else
+TESTS += tests/parity/gpu.test
 endif
+endif
+EXTRA_DIST += tests/parity/gpu.test

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The execution model in which GPU kernels are tested: what it computes, and that it sees what kernels do wrong. And
+ * the emulated card's failures: every call of the runtime that fails is an error of the operation, and nothing is lost.
+ */
+#include "emu/bad_kernels.h"
+#include "emu/queue_emu.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+
+static int run(int how, const char **ret_why, int *out)
+{
+    struct bad_params params = { how, out };
+    struct machine_launch launch = bad_launch(&params);
+
+    return machine_run(&launch, ret_why);
+}
+
+Test(machine, threads_meet_at_barriers_and_shuffles)
+{
+    int *out = machine_alloc(250 * sizeof(int));
+    const char *why;
+
+    cr_assert_eq(run(GOOD, &why, out), 0, "%s", why);
+    for (int i = 0; i < 64; i++)
+        cr_assert_eq(out[i], i < 32 ? 32 * 32 + 31 * 16 : 31 * 16);
+    cr_assert_eq(machine_free(out), 0);
+}
+
+static void check_bad(int how, const char *says)
+{
+    int *out = machine_alloc(250 * sizeof(int));
+    const char *why = "";
+
+    cr_assert_eq(run(how, &why, out), -1, "kind %d", how);
+    cr_assert_not_null(strstr(why, says), "kind %d: %s", how, why);
+    machine_free(out);
+    out = machine_alloc(250 * sizeof(int));
+    cr_assert_eq(run(GOOD, &why, out), 0, "after kind %d: %s", how, why);
+    machine_free(out);
+}
+
+Test(machine, divergence_in_a_warp)
+{
+    check_bad(WARP_SPLITS, "divergence");
+    check_bad(WARP_LEAVES, "has ended");
+}
+
+Test(machine, divergence_at_a_barrier)
+{
+    check_bad(BARRIER_SPLITS, "divergence");
+    check_bad(BARRIER_LEAVES, "has ended");
+}
+
+Test(machine, shared_memory_ends)
+{
+    check_bad(SHARED_OVERRUN, "behind the shared memory");
+    check_bad(SHARED_TOO_MUCH, "asked for");
+}
+
+Test(machine, launches_that_no_card_takes)
+{
+    struct bad_params params = { GOOD, NULL };
+    struct machine_launch launch = bad_launch(&params);
+    const char *why;
+
+    launch.n_threads = 33;
+    cr_assert_eq(machine_run(&launch, &why), -1);
+    launch.n_threads = 2048;
+    cr_assert_eq(machine_run(&launch, &why), -1);
+    launch.n_threads = 64;
+    launch.shared_bytes = 1 << 20;
+    cr_assert_eq(machine_run(&launch, &why), -1);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) /* which ends the program at once */
+Test(machine, buffers_end)
+{
+    check_bad(BUFFER_OVERRUN, "buffer");
+    check_bad(BUFFER_UNDERRUN, "buffer");
+}
+#endif
+
+static const struct gpu_options options = { 0, 8, 256, 8 };
+
+/* Everything once: 0, or what failed first. */
+static int use(struct device *device)
+{
+    static float host[256];
+    struct acts *acts = NULL;
+    uint16_t id;
+    float weight;
+    void *x = NULL, *w = NULL;
+    const struct device_ops *ops = device->ops;
+    int r;
+
+    if ((r = ops->alloc(device, 4096, &x)) < 0 || (r = ops->alloc(device, 34 * 8 * 256, &w)) < 0 ||
+        (r = ops->acts_open(device, 1, 256, &acts)) < 0 || (r = ops->upload(device, x, host, sizeof(host))) < 0)
+        goto out;
+    struct weight m = { w, QUANT_Q8_0, 256, 256 };
+    struct expert_call call = { m, m, m, &(uint32_t){ 0 }, &(uint32_t){ 0 }, 1 };
+    struct linear lin = { m, NULL, x };
+
+    if ((r = ops->acts_set(device, acts, x, 1, 256)) < 0 || (r = ops->linear(device, acts, &lin, 1)) < 0 ||
+        (r = ops->experts(device, acts, &call, 1, x)) < 0 ||
+        (r = ops->rope(device, &(struct rope){ ROPE_NORM, 2, (float[]){ 1 }, 1 }, x, &(uint32_t){ 3 }, 1, 1, 2)) < 0 ||
+        (r = ops->route(device, &(struct route){ ROUTE_SOFTMAX, false, 1, 4, 1 }, x, 1, &id, &weight)) < 0 ||
+        (r = ops->combine(device, x, x, &weight, 1, 1, 8)) < 0 || (r = ops->sync(device)) < 0)
+        goto out;
+    r = ops->download(device, host, x, sizeof(host));
+out:
+    ops->acts_close(device, acts);
+    ops->free(device, w, 34 * 8 * 256);
+    ops->free(device, x, 4096);
+    return r;
+}
+
+static void fail_each_call(bool lost)
+{
+    struct emu_counts counts;
+    struct err err = { 0 };
+    int r = -1;
+
+    for (long n = 0; r != 0; n++) {
+        struct device *device;
+
+        emu_set_faults(&(struct emu_faults){ n, 1 << 30, lost });
+        r = emu_device_open(&options, &device, &err);
+        cr_assert(r == 0 || err.text[0] != '\0');
+        if (r < 0)
+            continue;
+        r = use(device);
+        cr_assert(r == 0 || r == (lost ? ERR_DEVICE : -EIO), "call %ld: %s", n, err_text(&device->err));
+        cr_assert(r == 0 || device->err.text[0] != '\0');
+        if (r < 0 && lost)
+            cr_assert_eq(device->ops->sync(device), ERR_DEVICE, "a lost card stays lost");
+        device->ops->close(device);
+        cr_assert_lt(n, 500);
+    }
+    emu_get_counts(&counts);
+    cr_assert_eq(counts.overruns, 0);
+    cr_assert_eq(counts.leaked_bytes, 0);
+}
+
+Test(emulated_card, every_failed_call_is_an_error)
+{
+    fail_each_call(false);
+}
+
+Test(emulated_card, a_lost_card_is_an_error_from_then_on)
+{
+    fail_each_call(true);
+}
+
+Test(emulated_card, memory_that_is_short_is_an_error)
+{
+    struct emu_counts counts;
+    struct err err = { 0 };
+    struct device *device;
+    int r = -1;
+
+    for (uint64_t bytes = 1 << 10; r != 0; bytes *= 2) {
+        emu_set_faults(&(struct emu_faults){ -1, bytes, false });
+        r = emu_device_open(&options, &device, &err);
+        if (r == 0) {
+            r = use(device);
+            device->ops->close(device);
+        }
+        cr_assert(r == 0 || r == -ENOMEM);
+        cr_assert_lt(bytes, (uint64_t)1 << 31);
+    }
+    emu_get_counts(&counts);
+    cr_assert_eq(counts.leaked_bytes, 0);
+}
+
+Test(emulated_card, options_that_make_no_device)
+{
+    struct gpu_options none = options;
+    struct device *device;
+    struct err err = { 0 };
+
+    none.max_ff = 0;
+    cr_assert_eq(emu_device_open(&none, &device, &err), -EINVAL);
+}
