@@ -160,7 +160,7 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
         return rc;
     }
     cache_pack_compare(c);
-    c->door = (struct expert_door){ .ops = &door_ops, .max_request = cache_max_request(c) };
+    c->door = (struct expert_door){ .ops = &door_timed_ops, .max_request = cache_max_request(c) };
     cache_counters_update(c);
     *ret_cache = c;
     return 0;
@@ -204,6 +204,8 @@ void cache_stats(const struct cache *cache, struct cache_stats *ret_stats)
         .hint_late = atomic_load_explicit(&n->hint_late, memory_order_relaxed),
         .hint_wasted = atomic_load_explicit(&n->hint_wasted, memory_order_relaxed),
         .read_ns = atomic_load_explicit(&n->read_ns, memory_order_relaxed),
+        .door_ns = atomic_load_explicit(&n->door_ns, memory_order_relaxed),
+        .busy_ns = atomic_load_explicit(&n->busy_ns, memory_order_relaxed),
         .wait_ns = atomic_load_explicit(&n->wait_ns, memory_order_relaxed),
         .evictions = atomic_load_explicit(&n->evictions, memory_order_relaxed),
         .reread = atomic_load_explicit(&n->reread, memory_order_relaxed),

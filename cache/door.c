@@ -18,6 +18,7 @@ void cache_counters_update(struct cache *c)
     reader_counts(c->reader, &counts);
     atomic_store_explicit(&c->counters.bytes_read, counts.bytes[READER_DEMAND], memory_order_relaxed);
     atomic_store_explicit(&c->counters.hint_bytes, counts.bytes[READER_HINT], memory_order_relaxed);
+    atomic_store_explicit(&c->counters.busy_ns, counts.busy_ns, memory_order_relaxed);
     atomic_store_explicit(&c->counters.hint_wasted, c->slots.n_guesses_lost, memory_order_relaxed);
     atomic_store_explicit(&c->counters.reread, c->n_rereads + counts.retries, memory_order_relaxed);
     atomic_store_explicit(&c->counters.evictions, c->slots.n_evictions, memory_order_relaxed);

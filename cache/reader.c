@@ -2,6 +2,7 @@
 #include "cache/reader.h"
 
 #include "base/arith.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -53,6 +54,7 @@ struct reader {
     struct job *jobs;      /* [n_slots] */
     struct piece *pieces;  /* [depth] */
     uint32_t *free_pieces; /* stack of n_free_pieces */
+    uint64_t busy_from_ns; /* 0: nothing is in flight */
     uint32_t n_free_pieces, n_hints;
     struct io_read *batch; /* [depth] */
     uint32_t *ended;       /* [n_slots] ring of jobs that on_end has not heard of */
@@ -289,6 +291,19 @@ static void piece_end(struct reader *r, const struct io_done *done, size_t *n_ag
         job_end_later(r, slot);
 }
 
+/* Note when the drive has something to do and when it no longer has. */
+static void busy_note(struct reader *r)
+{
+    bool busy = r->n_free_pieces < r->depth;
+
+    if (busy && r->busy_from_ns == 0) {
+        r->busy_from_ns = clock_ns();
+    } else if (!busy && r->busy_from_ns != 0) {
+        r->counts.busy_ns += clock_ns() - r->busy_from_ns;
+        r->busy_from_ns = 0;
+    }
+}
+
 /* Take what has ended and keep the drive busy; waits only with something in flight. */
 static int pieces_turn(struct reader *r, bool wait, struct err *err)
 {
@@ -297,6 +312,7 @@ static int pieces_turn(struct reader *r, bool wait, struct err *err)
     int n;
 
     submit_room(r);
+    busy_note(r);
     if (r->n_free_pieces == r->depth)
         return 0;
     do {
@@ -312,6 +328,7 @@ static int pieces_turn(struct reader *r, bool wait, struct err *err)
         submit_room(r);
         wait = false;
     } while (n == REAP_MAX);
+    busy_note(r);
     return 0;
 }
 

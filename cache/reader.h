@@ -61,6 +61,7 @@ bool reader_idle(const struct reader *reader);
 
 struct reader_counts {
     uint64_t bytes[READER_PRIORITIES]; /* arrived */
+    uint64_t busy_ns;                  /* something was in flight; ends when pump sees it */
     uint64_t retries;                  /* pieces tried again after an error */
 };
 void reader_counts(const struct reader *reader, struct reader_counts *ret_counts);

@@ -33,7 +33,7 @@ struct request {
 
 struct cache_counters {
     _Atomic uint64_t hits, misses, bytes_read, hint_bytes, read_ns, wait_ns, evictions, reread, slots_used;
-    _Atomic uint64_t hint_reads, hint_hits, hint_late, hint_wasted, pack_bad;
+    _Atomic uint64_t hint_reads, hint_hits, hint_late, hint_wasted, pack_bad, door_ns, busy_ns;
     _Atomic uint64_t slots, slot_bytes, huge_bytes;
 };
 
@@ -62,6 +62,8 @@ struct cache {
 };
 
 extern const struct expert_door_ops door_ops;
+/* The same, and counts door_ns. In door_timed.c. */
+extern const struct expert_door_ops door_timed_ops;
 
 /* reader_options.on_end; ctx is the cache. In arrival.c. */
 void cache_on_end(void *ctx, uint32_t slot, int code, const struct err *err);

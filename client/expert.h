@@ -269,7 +269,9 @@ struct expert_stats {
     int64_t memory_bytes; /* the budget */
     double hit_rate;      /* 0 to 1 */
     double bytes_read_per_token;
-    int64_t reserved[8];
+    int64_t door_ns; /* the engine was busy with the cache itself */
+    int64_t busy_ns; /* the drive had reads to do */
+    int64_t reserved[6];
 };
 
 int expert_stats(struct expert_client *client, struct expert_stats *ret_stats, struct expert_error *error);

@@ -247,6 +247,8 @@ int expert_stats(struct expert_client *client, struct expert_stats *ret_stats, s
         COUNT(struct expert_stats, expert_misses, "cache.misses"),
         COUNT(struct expert_stats, bytes_read, "cache.bytes_read"),
         COUNT(struct expert_stats, wait_ns, "cache.wait_ns"),
+        COUNT(struct expert_stats, door_ns, "cache.door_ns"),
+        COUNT(struct expert_stats, busy_ns, "cache.busy_ns"),
         COUNT(struct expert_stats, slots, "cache.slots"),
         COUNT(struct expert_stats, slots_used, "cache.slots_used"),
         COUNT(struct expert_stats, huge_bytes, "cache.huge_bytes"),

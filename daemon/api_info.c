@@ -147,11 +147,13 @@ static void put_cache(const struct cache_stats *c, struct jbuf *out)
 {
     jbuf_printf(out,
                 "\"cache\":{\"hits\":%" PRIu64 ",\"misses\":%" PRIu64 ",\"hit_rate\":%.4f,\"bytes_read\":%" PRIu64
-                ",\"read_ns\":%" PRIu64 ",\"wait_ns\":%" PRIu64 ",\"evictions\":%" PRIu64 ",\"reread\":%" PRIu64
+                ",\"read_ns\":%" PRIu64 ",\"wait_ns\":%" PRIu64 ",\"door_ns\":%" PRIu64 ",\"busy_ns\":%" PRIu64
+                ",\"evictions\":%" PRIu64 ",\"reread\":%" PRIu64
                 ",\"pack_bad\":%" PRIu64
                 ",\"slots\":%" PRIu64 ",\"slots_used\":%" PRIu64 ",\"slot_bytes\":%" PRIu64 ",\"huge_bytes\":%" PRIu64
                 "}",
                 c->hits, c->misses, ratio(c->hits, c->hits + c->misses), c->bytes_read, c->read_ns, c->wait_ns,
+                c->door_ns, c->busy_ns,
                 c->evictions, c->reread, c->pack_bad, c->slots, c->slots_used, c->slot_bytes, c->huge_bytes);
 }
 
@@ -247,6 +249,9 @@ void api_write_metrics(struct api *api, struct jbuf *out)
     metric(out, "prefetch_hits_total", "counter", "guessed experts that were asked for in time", (double)c->hint_hits);
     metric(out, "expert_wait_seconds_total", "counter", "time the engine stood still for reads",
            (double)c->wait_ns / 1e9);
+    metric(out, "expert_cache_seconds_total", "counter", "time the engine spent on the cache itself, checksums with it",
+           (double)c->door_ns / 1e9);
+    metric(out, "drive_busy_seconds_total", "counter", "time with reads in flight", (double)c->busy_ns / 1e9);
     metric(out, "expert_evictions_total", "counter", "experts evicted", (double)c->evictions);
     metric(out, "expert_rereads_total", "counter", "records read again after a fault", (double)c->reread);
     metric(out, "pack_bad_records", "gauge", "experts of the pack that are not used, being damaged",

@@ -142,6 +142,19 @@ static void print_requests(const struct expert_stats *stats)
     row("tokens written", units_count(a, stats->tokens));
 }
 
+/* Where the forward pass spends its time. */
+static void print_time(const struct expert_stats *stats)
+{
+    char a[UNITS_TEXT], b[UNITS_TEXT], c[UNITS_TEXT], d[UNITS_TEXT], text[5 * UNITS_TEXT];
+    double all = stats->step_ns > 0 ? (double)stats->step_ns : NAN;
+    double wait = stats->wait_ns != EXPERT_UNSET ? (double)stats->wait_ns / all : NAN;
+    double door = stats->door_ns != EXPERT_UNSET ? (double)stats->door_ns / all : NAN;
+
+    snprintf(text, sizeof(text), "%s: %s computing, %s waiting for reads, %s on the cache", units_seconds(a, all / 1e9),
+             units_percent(b, 1 - wait - door), units_percent(c, wait), units_percent(d, door));
+    row("forward pass", text);
+}
+
 int command_stats(struct session *session)
 {
     char a[UNITS_TEXT], b[UNITS_TEXT], c[UNITS_TEXT], text[4 * UNITS_TEXT];
@@ -159,6 +172,7 @@ int command_stats(struct session *session)
     snprintf(text, sizeof(text), "%s, %s per token", units_byte_count(a, stats.bytes_read),
              units_bytes(b, stats.bytes_read_per_token));
     row("read", text);
+    print_time(&stats);
     snprintf(text, sizeof(text), "%s of %s used", units_count(a, stats.slots_used), units_count(b, stats.slots));
     row("expert slots", text);
     snprintf(text, sizeof(text), "%s, at most %s, budget %s", units_byte_count(a, stats.rss_bytes),

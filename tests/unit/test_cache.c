@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "cache/cache.h"
+#include "base/clock.h"
 #include "cache/lend.h"
 #include "cache/slots.h"
 #include "tests/support/door_check.h"
@@ -94,6 +95,32 @@ Test(cache, hits_and_misses_are_counted)
     door_check_ask(cache, &file, 1, second, 4, NULL);
     cache_stats(cache, &stats);
     cr_assert(stats.hits == 3 && stats.misses == 4 && stats.slots_used == 4 && stats.evictions == 0);
+    cache_close(cache);
+    expert_file_fini(&file);
+}
+
+/* Waiting, work and the drive's time are parts of what passed outside, and the first two share none of it. */
+Test(cache, its_time_is_divided)
+{
+    static const uint16_t ids[] = { 3, 1, 2 };
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache = open_small(&file, 4, &options);
+    struct cache_stats stats;
+    uint64_t start_ns = clock_ns(), all_ns, door_ns;
+
+    door_check_ask(cache, &file, 1, ids, 3, NULL);
+    all_ns = clock_ns() - start_ns;
+    cache_stats(cache, &stats);
+    cr_assert(stats.door_ns > 0 && stats.busy_ns > 0);
+    cr_assert_leq(stats.door_ns + stats.wait_ns, all_ns);
+    cr_assert_leq(stats.busy_ns, all_ns);
+    door_ns = stats.door_ns;
+    start_ns = stats.busy_ns;
+    door_check_ask(cache, &file, 1, ids, 3, NULL);
+    cache_stats(cache, &stats);
+    cr_assert_gt(stats.door_ns, door_ns);
+    cr_assert_eq(stats.busy_ns, start_ns, "nothing was read");
     cache_close(cache);
     expert_file_fini(&file);
 }
