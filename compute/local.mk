@@ -57,7 +57,9 @@ libcpu_avxvnni_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -mavxvnni
 libcpu_avx512_a_SOURCES = \
 	compute/cpu/avx512.h \
 	compute/cpu/avx512_expand.h \
+	compute/cpu/avx512_headed.c \
 	compute/cpu/avx512_tile.h \
+	compute/cpu/avx512_tile_small.c \
 	compute/cpu/avx512_tile_super.c \
 	compute/cpu/avx512_small.c \
 	compute/cpu/avx512_super.c \

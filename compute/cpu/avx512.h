@@ -34,6 +34,36 @@ SIMD_INLINE __m256i wide_sums8(const __m512i s[8])
     return _mm512_castsi512_si256(_mm512_shuffle_i32x4(half, half, 0x08));
 }
 
+/* Lane i is the sum of half i % 2 of s[i / 2]. */
+SIMD_INLINE __m256i half_sums(const __m512i s[4])
+{
+    const __m512i even_odd = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 0, 0, 0, 0, 0, 0, 0, 0);
+    __m512i quarters = quarter_sums(s[0], s[1], s[2], s[3]);
+    __m512i halves = _mm512_add_epi32(quarters, _mm512_shuffle_i32x4(quarters, quarters, 0xb1));
+
+    return _mm512_castsi512_si256(_mm512_permutexvar_epi32(even_odd, halves));
+}
+
+/* The scales of m <= 8 activation blocks. */
+SIMD_INLINE __m256 act_scales(const struct act_super *a, size_t m)
+{
+    const __m256i index =
+        _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32((int)sizeof(struct act_super)));
+
+    return _mm256_mask_i32gather_ps(_mm256_setzero_ps(), &a->d, index, _mm256_castsi256_ps(first_lanes(m)), 1);
+}
+
+enum { AHEAD_BYTES = 2048, CACHE_LINE = 64 };
+
+/* Ask for what lies as far ahead as block i of some: `size` bytes each. */
+SIMD_INLINE void look_ahead(const uint8_t *p, size_t size, size_t i)
+{
+    const char *ahead = (const char *)p + AHEAD_BYTES;
+
+    for (size_t line = i * size / CACHE_LINE; line < (i + 1) * size / CACHE_LINE; line++)
+        _mm_prefetch(ahead + line * CACHE_LINE, _MM_HINT_T0);
+}
+
 /* Which of 16 scales goes to each of the 32 pairs of weights 64c .. 64c+63. */
 SIMD_INLINE __m512i scale_index(int c)
 {
@@ -44,6 +74,7 @@ SIMD_INLINE __m512i scale_index(int c)
 }
 
 void avx512_iq_fill(struct cpu_kernels *k);
+void avx512_headed_fill(struct cpu_kernels *k);
 void avx512_small_fill(struct cpu_kernels *k);
 void avx512_super_fill(struct cpu_kernels *k);
 

@@ -18,16 +18,6 @@ SIMD_INLINE __m512i pair_sums(enum quant_type type, const uint8_t *p, size_t blo
     return _mm512_dpbusd_epi32(_mm512_setzero_si512(), expand_small(type, p, p + block_bytes), _mm512_loadu_si512(q));
 }
 
-/* Lane i is the sum of half i % 2 of s[i / 2]. */
-SIMD_INLINE __m256i half_sums(const __m512i s[4])
-{
-    const __m512i even_odd = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 0, 0, 0, 0, 0, 0, 0, 0);
-    __m512i quarters = quarter_sums(s[0], s[1], s[2], s[3]);
-    __m512i halves = _mm512_add_epi32(quarters, _mm512_shuffle_i32x4(quarters, quarters, 0xb1));
-
-    return _mm512_castsi512_si256(_mm512_permutexvar_epi32(even_odd, halves));
-}
-
 /* Blocks b .. b + m - 1 of a row, m <= 8. */
 SIMD_INLINE __m256 packed_add(enum quant_type type, size_t block_bytes, const uint8_t *p, const struct small_row *a,
                               size_t b, const size_t m, __m256 lanes)

@@ -27,65 +27,85 @@ SIMD_INLINE __m256i load16(const int16_t *p)
     return _mm256_load_si256((const __m256i *)p);
 }
 
-/* What eight blocks of a row give. */
-struct wholes {
-    __m512i sums[LANE_BLOCKS];
-    __m256i mins[LANE_BLOCKS];
-    float d[LANE_BLOCKS], dmin[LANE_BLOCKS];
-};
-
-SIMD_INLINE void packed_block(enum quant_type type, enum extra extra, const uint8_t *p, const struct act_super *a,
-                              size_t i, struct wholes *wholes)
+/* Sixteen lanes that are a block's whole number together. */
+SIMD_INLINE __m512i block_sums(enum quant_type type, enum extra extra, const struct block *w, const struct act_super *a)
 {
     __m512i sums = _mm512_setzero_si512();
-    struct block w;
 
-    expand_super(type, p, &w);
     UNROLL for (int c = 0; c < 4; c++) sums =
-        _mm512_dpwssd_epi32(sums, pair_products(extra, w.q[c], _mm512_load_si512(a->q + 64 * c)),
-                            _mm512_permutexvar_epi16(scale_index(c), _mm512_castsi256_si512(w.scale)));
+        _mm512_dpwssd_epi32(sums, pair_products(extra, w->q[c], _mm512_load_si512(a->q + 64 * c)),
+                            _mm512_permutexvar_epi16(scale_index(c), _mm512_castsi256_si512(w->scale)));
     if (extra == OFFSET)
         sums = _mm512_sub_epi32(sums, _mm512_zextsi256_si512(_mm256_slli_epi32(
-                                          _mm256_madd_epi16(w.scale, load16(a->sum)), type == QUANT_Q6_K ? 5 : 2)));
-    wholes->sums[i] = sums;
-    wholes->d[i] = w.d * a->d;
-    if (extra == MINS) {
-        wholes->mins[i] = _mm256_madd_epi16(w.min, load16(a->sum));
-        wholes->dmin[i] = w.dmin * a->d;
-    }
+                                          _mm256_madd_epi16(w->scale, load16(a->sum)), type == QUANT_Q6_K ? 5 : 2)));
+    return sums;
 }
 
-SIMD_INLINE __m256 wholes_add(enum extra extra, const struct wholes *wholes, __m256 lanes)
+/* Where a block has its d; dmin is behind it. */
+SIMD_INLINE size_t d_offset(enum quant_type type)
 {
-    const __m256 one = _mm256_set1_ps(1);
-
-    lanes = lanes_add(lanes, _mm256_loadu_ps(wholes->d), one, wide_sums8(wholes->sums));
-    return extra == MINS ? lanes_sub(lanes, _mm256_loadu_ps(wholes->dmin), one, sums8(wholes->mins)) : lanes;
+    return type == QUANT_Q2_K ? 80 : type == QUANT_Q3_K ? 108 : type == QUANT_Q6_K ? 208 : 0;
 }
 
+/* m <= 8 blocks of a row. */
+SIMD_INLINE __m256 blocks_add(enum quant_type type, enum extra extra, size_t block_bytes, const uint8_t *p,
+                              const struct act_super *a, __m256 act_d, size_t m, __m256 lanes)
+{
+    __m512i sums[LANE_BLOCKS];
+    __m256i mins[LANE_BLOCKS];
+
+    UNROLL for (size_t i = 0; i < LANE_BLOCKS; i++)
+    {
+        struct block w;
+
+        sums[i] = _mm512_setzero_si512();
+        mins[i] = _mm256_setzero_si256();
+        if (i < m) {
+            look_ahead(p, block_bytes, i);
+            expand_super(type, p + i * block_bytes, &w);
+            sums[i] = block_sums(type, extra, &w, a + i);
+            if (extra == MINS)
+                mins[i] = _mm256_madd_epi16(w.min, load16(a[i].sum));
+        }
+    }
+    lanes = lanes_add(lanes, halves_at(p + d_offset(type), block_bytes, m), act_d, wide_sums8(sums));
+    if (extra == MINS)
+        lanes = lanes_sub(lanes, halves_at(p + d_offset(type) + 2, block_bytes, m), act_d, sums8(mins));
+    return lanes;
+}
+
+SIMD_INLINE float row_product(enum quant_type type, enum extra extra, size_t block_bytes, const uint8_t *p,
+                              const struct act_super *a, size_t n_blocks, const __m256 *act_d, size_t n_act_d)
+{
+    __m256 lanes = _mm256_setzero_ps();
+    size_t b = 0;
+
+    for (; b + LANE_BLOCKS <= n_blocks; b += LANE_BLOCKS)
+        lanes = blocks_add(type, extra, block_bytes, p + b * block_bytes, a + b,
+                           b / LANE_BLOCKS < n_act_d ? act_d[b / LANE_BLOCKS] : act_scales(a + b, LANE_BLOCKS),
+                           LANE_BLOCKS, lanes);
+    if (b < n_blocks)
+        lanes = blocks_add(type, extra, block_bytes, p + b * block_bytes, a + b,
+                           b / LANE_BLOCKS < n_act_d ? act_d[b / LANE_BLOCKS] : act_scales(a + b, n_blocks - b),
+                           n_blocks - b, lanes);
+    return sum8(lanes);
+}
+
+/* The scales of the activations are gathered once for all rows, unless they are uncommonly long. */
 SIMD_INLINE void rows_super(enum quant_type type, enum extra extra, size_t block_bytes, const void *w, size_t row_bytes,
                             size_t n_rows, size_t n, const void *act, float *y)
 {
-    size_t n_blocks = n / QUANT_SUPER;
-    const uint8_t *row = w;
+    enum { GATHERED = 8 };
+    size_t n_blocks = n / QUANT_SUPER, n_act_d = (n_blocks + LANE_BLOCKS - 1) / LANE_BLOCKS;
+    const struct act_super *a = act;
+    __m256 act_d[GATHERED];
 
-    for (size_t r = 0; r < n_rows; r++, row += row_bytes) {
-        const struct act_super *a = act;
-        const uint8_t *p = row;
-        __m256 lanes = _mm256_setzero_ps();
-
-        for (size_t b = 0; b < n_blocks; b += LANE_BLOCKS) {
-            size_t m = n_blocks - b < LANE_BLOCKS ? n_blocks - b : LANE_BLOCKS;
-            struct wholes wholes;
-
-            if (m < LANE_BLOCKS)
-                wholes = (struct wholes){ 0 };
-            for (size_t i = 0; i < m; i++, p += block_bytes, a++)
-                packed_block(type, extra, p, a, i, &wholes);
-            lanes = wholes_add(extra, &wholes, lanes);
-        }
-        y[r] = sum8(lanes);
-    }
+    n_act_d = n_act_d < GATHERED ? n_act_d : GATHERED;
+    for (size_t i = 0; i < n_act_d; i++)
+        act_d[i] = act_scales(a + i * LANE_BLOCKS,
+                              n_blocks - i * LANE_BLOCKS < LANE_BLOCKS ? n_blocks - i * LANE_BLOCKS : LANE_BLOCKS);
+    for (size_t r = 0; r < n_rows; r++)
+        y[r] = row_product(type, extra, block_bytes, (const uint8_t *)w + r * row_bytes, a, n_blocks, act_d, n_act_d);
 }
 
 #define ROWS_SUPER(name, type, extra, block_bytes)                                                        \
@@ -96,8 +116,6 @@ SIMD_INLINE void rows_super(enum quant_type type, enum extra extra, size_t block
 
 ROWS_SUPER(rows_q2_k, QUANT_Q2_K, MINS, 84)
 ROWS_SUPER(rows_q3_k, QUANT_Q3_K, OFFSET, 110)
-ROWS_SUPER(rows_q4_k, QUANT_Q4_K, MINS, 144)
-ROWS_SUPER(rows_q5_k, QUANT_Q5_K, MINS, 176)
 ROWS_SUPER(rows_q6_k, QUANT_Q6_K, OFFSET, 210)
 ROWS_SUPER(rows_iq4_xs, QUANT_IQ4_XS, SIGNED, 136)
 
@@ -105,8 +123,6 @@ void avx512_super_fill(struct cpu_kernels *k)
 {
     k->rows[QUANT_Q2_K] = rows_q2_k;
     k->rows[QUANT_Q3_K] = rows_q3_k;
-    k->rows[QUANT_Q4_K] = rows_q4_k;
-    k->rows[QUANT_Q5_K] = rows_q5_k;
     k->rows[QUANT_Q6_K] = rows_q6_k;
     k->rows[QUANT_IQ4_XS] = rows_iq4_xs;
 }

@@ -14,5 +14,7 @@ void cpu_kernels_avx512(struct cpu_kernels *k)
     avx512_iq_fill(k);
     avx512_small_fill(k);
     avx512_super_fill(k);
+    avx512_headed_fill(k);
+    avx512_tile_small_fill(k);
     avx512_tile_super_fill(k);
 }
