@@ -1,5 +1,5 @@
 # Benchmarks are built on request: make bench-programs
-benches = bench/replay bench/kernels bench/forward bench/io
+benches = bench/replay bench/kernels bench/forward bench/io bench/pack
 EXTRA_PROGRAMS += $(benches)
 CLEANFILES += $(benches)
 EXTRA_DIST += bench/compare.py bench/engines.py bench/memory.py
@@ -15,6 +15,9 @@ bench_forward_LDADD = $(LIBS_MODEL) $(SYS_MODEL)
 
 bench_io_SOURCES = bench/io.c
 bench_io_LDADD = $(LIBS_CACHE) $(SYS_CACHE)
+
+bench_pack_SOURCES = bench/pack.c
+bench_pack_LDADD = $(LIBS_CACHE) $(SYS_CACHE)
 
 .PHONY: bench-programs
 bench-programs: $(benches)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Any bytes as a pack of one small model. The first byte chooses what is put right first, so that the input gets past the
- * checks that random bytes never pass: 1 the identity, 2 the checksum, 4 the size of the file, 8 everything but what
- * the input changes (its bytes are then XORed onto a sound header).
+ * Any bytes as a pack of one small model. The first byte chooses what is put right first, so that the input gets past
+ * the checks that random bytes never pass: 1 the identity, 2 the checksum, 4 the size of the file, 8 everything but
+ * what the input changes (its bytes are then XORed onto a sound header).
  *
  * What must hold: it is refused with a reason, or every record of it lies within the file and on a block.
  */
