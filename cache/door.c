@@ -98,13 +98,14 @@ static void slot_withdraw(struct cache *c, uint32_t slot)
     reader_drop(c->reader, slot);
 }
 
-/* The truth is known: what was guessed for this layer, is being read and is not named need not arrive. */
+/* The truth is known: what was guessed for this layer, is still being read and is not named need not arrive. */
 static void guesses_withdraw(struct cache *c)
 {
     for (uint32_t e = 0; e < c->layout->n_experts; e++) {
         uint32_t slot = slots_find(&c->slots, key_of(c, c->request.layer_index, e));
 
-        if (slot != SLOT_NONE && c->slots.slot[slot].hinted && c->named[e] != c->naming)
+        if (slot != SLOT_NONE && c->slots.slot[slot].hinted && c->named[e] != c->naming &&
+            !reader_arrived(c->reader, slot))
             slot_withdraw(c, slot);
     }
 }
@@ -141,12 +142,18 @@ static int slot_take(struct cache *c, uint32_t class, uint32_t key, uint32_t *re
     }
 }
 
+/* Its bytes are in memory; they may have to be checked yet. */
+static bool is_there(const struct cache *c, uint32_t slot)
+{
+    return c->slots.slot[slot].state == SLOT_READY || reader_arrived(c->reader, slot);
+}
+
 static void slot_want(struct cache *c, uint32_t slot, size_t index)
 {
     struct slot *s = &c->slots.slot[slot];
 
     if (s->guessed)
-        cache_count(s->state == SLOT_READY ? &c->counters.hint_hits : &c->counters.hint_late, 1);
+        cache_count(is_there(c, slot) ? &c->counters.hint_hits : &c->counters.hint_late, 1);
     s->wanted = c->slots.request;
     s->hinted = s->guessed = false;
     c->slot_index[slot] = (uint16_t)index;
@@ -167,6 +174,7 @@ static void request_hits(struct cache *c, const uint16_t *ids, size_t n)
 {
     struct request *r = &c->request;
     uint64_t now_ns = clock_ns();
+    size_t n_hits = 0;
 
     for (size_t i = 0; i < n; i++) {
         uint32_t key = key_of(c, r->layer_index, ids[i]), slot = slots_find(&c->slots, key);
@@ -176,6 +184,7 @@ static void request_hits(struct cache *c, const uint16_t *ids, size_t n)
         r->asked_ns[i] = now_ns;
         if (slot == SLOT_NONE)
             continue;
+        n_hits += is_there(c, slot);
         slot_want(c, slot, i);
         slots_use(&c->slots, slot);
         if (c->slots.slot[slot].state == SLOT_READY)
@@ -183,8 +192,8 @@ static void request_hits(struct cache *c, const uint16_t *ids, size_t n)
         else
             reader_promote(c->reader, slot);
     }
-    cache_count(&c->counters.hits, r->n_ready);
-    cache_count(&c->counters.misses, n - r->n_ready);
+    cache_count(&c->counters.hits, n_hits);
+    cache_count(&c->counters.misses, n - n_hits);
 }
 
 /* In order of ids, which is the file's order. */
@@ -206,7 +215,7 @@ static int request_misses(struct cache *c, struct err *err)
         slot_want(c, slot, index);
         slot_read(c, slot, READER_DEMAND);
     }
-    return reader_pump(c->reader, false, err);
+    return reader_poll(c->reader, err);
 }
 
 static void door_abandon(struct expert_door *door);
@@ -266,11 +275,12 @@ static int give_ready(struct cache *c, size_t *ret_index, struct expert_view *re
     return 1;
 }
 
-/* Even when an expert is ready, see first to what has arrived: the drive must not run dry while we compute. */
+/* Even when an expert is ready, see first to what has arrived: the drive must not run dry while we compute. What has
+ * arrived is checked when there is nothing else to do, that is when the caller would wait. */
 static int take(struct cache *c, bool may_wait, size_t *ret_index, struct expert_view *ret_view, struct err *err)
 {
     struct request *r = &c->request;
-    int rc = reader_pump(c->reader, false, err);
+    int rc = reader_poll(c->reader, err);
 
     while (rc == 0 && r->code == 0 && r->ready_head == r->n_ready && r->n_given < r->n && may_wait) {
         uint64_t start_ns = clock_ns();
@@ -362,8 +372,16 @@ static void door_hint(struct expert_door *door, uint32_t layer, const uint16_t *
         if (ids[i] < c->layout->n_experts &&
             !hint_one(c, c->slots.class_of_layer[index], key_of(c, (uint32_t)index, ids[i])))
             break;
-    reader_pump(c->reader, false, NULL);
+    reader_poll(c->reader, NULL);
     cache_counters_update(c);
+}
+
+/* Errors are the next request's or taking's to tell. */
+static void door_poll(struct expert_door *door)
+{
+    struct cache *c = of(door);
+
+    reader_poll(c->reader, NULL);
 }
 
 static bool is_ready(const struct cache *c, uint32_t layer_index, uint16_t e)
@@ -398,4 +416,5 @@ const struct expert_door_ops door_ops = {
     .abandon = door_abandon,
     .arrange = door_arrange,
     .hint = door_hint,
+    .poll = door_poll,
 };

@@ -43,7 +43,7 @@ struct piece {
     uint32_t bytes, wanted;
     char *dst;
     uint32_t n_errors, n_again;
-    bool hint; /* counts against HINT_DEPTH */
+    bool hint; /* counts against hint_depth */
 };
 
 struct reader {
@@ -166,10 +166,20 @@ static void job_end_later(struct reader *r, uint32_t slot)
     r->ended[(r->ended_head + r->n_ended++) % r->options.n_slots] = slot;
 }
 
+/* The first one that somebody waits for, or else the first: it changes places with the head. */
 static uint32_t ended_take(struct reader *r)
 {
-    uint32_t slot = r->ended[r->ended_head];
+    uint32_t *head = &r->ended[r->ended_head], slot;
 
+    for (uint32_t i = 1; i < r->n_ended && r->jobs[*head].priority != READER_DEMAND; i++) {
+        uint32_t *other = &r->ended[(r->ended_head + i) % r->options.n_slots], first = *head;
+
+        if (r->jobs[*other].priority == READER_DEMAND) {
+            *head = *other;
+            *other = first;
+        }
+    }
+    slot = *head;
     r->ended_head = (r->ended_head + 1) % r->options.n_slots;
     r->n_ended--;
     return slot;
@@ -185,6 +195,11 @@ void reader_drop(struct reader *reader, uint32_t slot)
     job_unqueue(reader, slot);
     if (job->in_flight == 0 && !job->ended)
         job_end(reader, slot);
+}
+
+bool reader_arrived(const struct reader *reader, uint32_t slot)
+{
+    return reader->jobs[slot].ended && reader->jobs[slot].code == 0;
 }
 
 /* The first failure stands; what of the job has not begun is forgotten. */
@@ -235,13 +250,19 @@ static void piece_cut(struct reader *r, struct queue *q, bool hint, size_t *n_ba
     piece_send(r, id, n_batch);
 }
 
+/* Half: enough to keep the drive busy while the engine computes, and demand that comes then does not wait long. */
+static uint32_t hint_depth(const struct reader *r)
+{
+    return (r->depth + 1) / 2;
+}
+
 static void submit_room(struct reader *r)
 {
     size_t n = 0;
 
     while (r->n_free_pieces > 0 && r->queue[READER_DEMAND].first != NONE)
         piece_cut(r, &r->queue[READER_DEMAND], false, &n);
-    while (r->n_free_pieces > 0 && r->n_hints < HINT_DEPTH && r->queue[READER_HINT].first != NONE)
+    while (r->n_free_pieces > 0 && r->n_hints < hint_depth(r) && r->queue[READER_HINT].first != NONE)
         piece_cut(r, &r->queue[READER_HINT], true, &n);
     if (n > 0)
         r->options.io->ops->submit(r->options.io, r->batch, n);
@@ -330,6 +351,11 @@ static int pieces_turn(struct reader *r, bool wait, struct err *err)
     } while (n == REAP_MAX);
     busy_note(r);
     return 0;
+}
+
+int reader_poll(struct reader *reader, struct err *err)
+{
+    return pieces_turn(reader, false, err);
 }
 
 int reader_pump(struct reader *reader, bool wait, struct err *err)

@@ -4,7 +4,7 @@
  *
  * A job reads one extent into one slot. Its ranges wait in one of two queues, demand before hint, and are cut into
  * pieces of piece_bytes as the engine has room: `depth` pieces in flight, hints only while no demand waits and at most
- * HINT_DEPTH of them, so that demand that comes later finds the drive nearly free. A short read is continued; EINTR
+ * half of depth, so that demand that comes later finds the drive half free. A short read is continued; EINTR
  * and EAGAIN are tried again; any other error is tried once more and then fails the job.
  *
  * on_end is called exactly once per job, from within pump or drop, when nothing of it is in flight any more: 0,
@@ -22,8 +22,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-
-#define HINT_DEPTH 2
 
 enum reader_priority { READER_DEMAND, READER_HINT, READER_PRIORITIES };
 
@@ -47,9 +45,13 @@ void reader_add(struct reader *reader, uint32_t slot, const struct extent *exten
                 enum reader_priority priority);
 /* A hint has become a demand. */
 void reader_promote(struct reader *reader, uint32_t slot);
+/* All of it is there, and on_end is yet to be called. */
+bool reader_arrived(const struct reader *reader, uint32_t slot);
 /* Forget what has not begun. */
 void reader_drop(struct reader *reader, uint32_t slot);
-/* Submit what there is room for and take what has ended. `wait`: sleep until something has ended, if anything is in
+/* Submit what there is room for and see what has arrived, without calling on_end: microseconds. */
+int reader_poll(struct reader *reader, struct err *err);
+/* Submit what there is room for and take what has ended, what is in demand first. `wait`: sleep until something has ended, if anything is in
  * flight. */
 int reader_pump(struct reader *reader, bool wait, struct err *err);
 

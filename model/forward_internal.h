@@ -113,4 +113,11 @@ int forward_help_run(struct forward *forward, struct err *err);
  * on. */
 int forward_moe(struct forward *forward, uint32_t layer, uint32_t n, struct err *err);
 
+/* Reads go on while a layer's other half is computed. */
+static inline void forward_poll(const struct forward *f)
+{
+    if (f->door->ops->poll != NULL)
+        f->door->ops->poll(f->door);
+}
+
 #endif

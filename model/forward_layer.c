@@ -107,11 +107,14 @@ static int attention_block(struct forward *f, uint32_t layer, const struct batch
     f->row = 0;
     r = queries_keys_values(f, dense, batch->n_tokens);
     f->row = row;
+    forward_poll(f);
     if (r < 0 || (r = attend_all(f, layer, batch, n)) < 0 || n == 0)
         return r;
+    forward_poll(f);
     if ((r = ops->acts_set(f->device, f->acts, att, n, q_dim)) < 0 ||
         (r = ops->linear(f->device, f->acts, &out, 1)) < 0)
         return r;
+    forward_poll(f);
     return ops->add(f->device, residual(f), f->b.h, NULL, n, f->hp->n_embd);
 }
 

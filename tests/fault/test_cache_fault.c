@@ -427,11 +427,12 @@ Test(cache_fault, demand_overtakes_hints)
     struct expert_view view;
 
     options.slot_budget *= 2;
+    options.queue_depth = 4;
     cache = door_check_open(&file, &options);
     door = cache_door(cache);
     sim.hold = true;
     door->ops->hint(door, 0, others, 4);
-    cr_assert_leq(sim.n_in_flight, 2);
+    cr_assert_eq(sim.n_in_flight, 2); /* half of the depth */
     before = sim.n_submitted;
     cr_assert_eq(door->ops->request(door, 1, ids, 1, NULL), 0);
     sim.hold = false;
@@ -439,6 +440,55 @@ Test(cache_fault, demand_overtakes_hints)
     cr_assert(expert_file_matches(&file, 1, ids[0], &view));
     cr_assert_leq(sim.n_submitted, before + 8 + 2 + 6); /* its own pieces; then hints go on */
     door->ops->release(door, &view);
+    cache_close(cache);
+}
+
+Test(cache_fault, polling_keeps_the_drive_busy_and_does_nothing_else)
+{
+    struct cache *cache;
+    struct expert_door *door;
+    uint64_t before;
+
+    options.slot_budget *= 2;
+    cache = cache_with_sums();
+    door = cache_door(cache);
+    sim.fault = IO_SIM_NONE;
+    before = sim.n_submitted;
+    door->ops->hint(door, 0, ids, 4);
+    for (int i = 0; i < 100; i++)
+        door->ops->poll(door);
+    cr_assert_gt(sim.n_submitted, before + 2); /* more than the first, though nobody has taken anything */
+    cr_assert_eq(sim.n_in_flight, 0);
+    before = sim.n_submitted;
+    cr_assert_eq(door_check_ask(cache, &file, 0, ids, 4, NULL), 0);
+    cr_assert_eq(sim.n_submitted, before); /* arrived is as good as resident */
+    cache_close(cache);
+}
+
+Test(cache_fault, what_is_ready_does_not_wait_for_another_s_checksum)
+{
+    struct cache *cache;
+    struct expert_door *door;
+    struct expert_view view;
+    struct err err = { 0 };
+    size_t index;
+
+    options.slot_budget *= 2;
+    cache = cache_with_sums();
+    door = cache_door(cache);
+    sim.fault = IO_SIM_NONE;
+    cr_assert_eq(door_check_ask(cache, &file, 0, ids, 1, NULL), 0);
+    cr_assert_eq(door_check_ask(cache, &file, 1, others, 4, NULL), 0);
+    cr_assert_eq(door_check_ask(cache, &file, 2, others, 4, NULL), 0);
+    sim.fault = IO_SIM_WRONG;
+    sim.fault_at = sim.n_submitted;
+    sim.n_faults = UINT64_MAX - sim.fault_at;
+    cr_assert_eq(door->ops->request(door, 0, ids, 2, &err), 0, "%s", err_text(&err));
+    cr_assert_eq(door->ops->next(door, &index, &view, &err), 1, "%s", err_text(&err));
+    cr_assert(expert_file_matches(&file, 0, ids[0], &view));
+    cr_assert_eq(door->ops->try_next(door, &index, &view, &err), -EAGAIN);
+    cr_assert_eq(door->ops->next(door, &index, &view, &err), ERR_CHECKSUM);
+    door->ops->abandon(door);
     cache_close(cache);
 }
 
