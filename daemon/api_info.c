@@ -89,6 +89,26 @@ static void put_budget(struct api *api, struct jbuf *out)
                 b->needs.cache_overhead, b->other);
 }
 
+/* How the card's memory divides, and whether answers are the same bits whatever lies there. */
+static void put_vram(struct api *api, struct jbuf *out)
+{
+    const struct service *s = api->service;
+    const struct budget *b = &s->gpu.budget;
+
+    jbuf_printf(out, ",\"residency\":\"%s\"", s->config->cpu_help && api->snapshot.on_gpu ? "parity" : "exact");
+    if (!s->gpu.module) {
+        jbuf_put(out, ",\"gpu\":null");
+        return;
+    }
+    jbuf_put(out, ",\"gpu\":{");
+    put_name(out, "name", s->gpu.card.name);
+    jbuf_printf(out,
+                ",\"index\":%u,\"in_use\":%s,\"cpu_help\":%s,\"vram\":{\"total\":%" PRIu64 ",\"dense\":%" PRIu64
+                ",\"kv\":%" PRIu64 ",\"activations\":%" PRIu64 ",\"device\":%" PRIu64 ",\"slots\":%" PRIu64 "}}",
+                s->gpu.index, api->snapshot.on_gpu ? "true" : "false", s->config->cpu_help ? "true" : "false", b->total,
+                b->needs.dense, b->needs.kv, b->needs.activations, b->needs.device, b->slots);
+}
+
 void api_write_props(struct api *api, struct jbuf *out)
 {
     const struct service *s = api->service;
@@ -121,6 +141,7 @@ void api_write_props(struct api *api, struct jbuf *out)
                 s->budget.shape.n_ctx, s->budget.shape.n_seqs, s->budget.shape.batch, s->config->queue, s->n_threads,
                 model_token_bytes(s->model), model_expert_bytes(s->model));
     put_budget(api, out);
+    put_vram(api, out);
     jbuf_put(out, "}\n");
 }
 
@@ -181,6 +202,30 @@ static void put_pressure(const struct pressure *p, uint64_t held, struct jbuf *o
     jbuf_put(out, "}");
 }
 
+static void put_tier(const struct engine_snapshot *s, struct jbuf *out)
+{
+    const struct tier_stats *t = &s->tier;
+
+    if (!s->on_gpu) {
+        jbuf_printf(out, ",\"vram\":null,\"device_losses\":%u", s->device_losses);
+        return;
+    }
+    jbuf_printf(out,
+                ",\"vram\":{\"hits\":%" PRIu64 ",\"copied\":%" PRIu64 ",\"by_cpu\":%" PRIu64
+                ",\"hit_rate\":%.4f,\"copies\":%" PRIu64 ",\"copy_bytes\":%" PRIu64 ",\"copy_ns\":%" PRIu64
+                ",\"promotions\":%" PRIu64 ",\"demotions\":%" PRIu64 ",\"guess_copies\":%" PRIu64
+                ",\"guess_hits\":%" PRIu64 ",\"guess_wasted\":%" PRIu64,
+                t->hits, t->copied, t->helped, ratio(t->hits, t->hits + t->copied + t->helped), t->copies,
+                t->copy_bytes, t->copy_ns, t->promotions, t->demotions, t->guess_copies, t->guess_hits,
+                t->guess_wasted);
+    jbuf_printf(out,
+                ",\"wait_ns\":%" PRIu64 ",\"device_waits\":%" PRIu64 ",\"passes\":%" PRIu64 ",\"slots\":%" PRIu64
+                ",\"slots_used\":%" PRIu64 ",\"residents\":%" PRIu64 ",\"slot_bytes\":%" PRIu64
+                ",\"given_back\":%" PRIu64 ",\"copy_rate\":%.0f,\"cpu_rate\":%.0f},\"device_losses\":%u",
+                t->wait_ns, t->device_waits, t->passes, t->slots, t->slots_used, t->residents, t->slot_bytes,
+                t->given_back, t->copy_rate, t->cpu_rate, s->device_losses);
+}
+
 void api_write_stats(struct api *api, struct jbuf *out)
 {
     struct engine_snapshot *s = &api->snapshot;
@@ -208,6 +253,7 @@ void api_write_stats(struct api *api, struct jbuf *out)
     put_pressure(api->pressure, s->cache.slot_bytes, out);
     jbuf_put(out, ",");
     put_prefetch(s, out);
+    put_tier(s, out);
     jbuf_put(out, ",\"sequences\":[");
     for (uint32_t i = 0; i < s->n_seqs; i++) {
         if (!s->seqs[i].id)
@@ -256,6 +302,17 @@ void api_write_metrics(struct api *api, struct jbuf *out)
     metric(out, "expert_rereads_total", "counter", "records read again after a fault", (double)c->reread);
     metric(out, "pack_bad_records", "gauge", "experts of the pack that are not used, being damaged",
            (double)c->pack_bad);
+    if (s->on_gpu) {
+        metric(out, "vram_hits_total", "counter", "experts found on the GPU", (double)s->tier.hits);
+        metric(out, "vram_copies_total", "counter", "experts copied to the GPU for the layer at hand",
+               (double)s->tier.copied);
+        metric(out, "vram_copy_bytes_total", "counter", "bytes copied between memory and the GPU",
+               (double)s->tier.copy_bytes);
+        metric(out, "cpu_experts_total", "counter", "experts computed by the CPU beside the GPU",
+               (double)s->tier.helped);
+        metric(out, "vram_slot_bytes", "gauge", "the GPU's memory held by expert slots", (double)s->tier.slot_bytes);
+    }
+    metric(out, "device_losses_total", "counter", "times that the GPU was lost", s->device_losses);
     metric(out, "slot_bytes", "gauge", "memory held by expert slots", (double)c->slot_bytes);
     metric(out, "slot_given_back_bytes", "gauge", "memory of expert slots given back under memory pressure",
            api->pressure->most > c->slot_bytes ? (double)(api->pressure->most - c->slot_bytes) : 0);

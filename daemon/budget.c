@@ -147,9 +147,9 @@ static int refuse(const struct budget_wish *wish, uint64_t least, const struct b
         snprintf(need, sizeof(need), "%.2fG", (double)(least + (10 * MIB)) / (1024.0 * (double)MIB));
     return err_set(
         err, ERR_BUDGET,
-        "a memory budget of %s is too small for this model: at least --memory %s is needed (with --context %u "
+        "a memory budget of %s is too small for this model: at least %s %s is needed (with --context %u "
         "--parallel %u --batch %u)%s",
-        total, need, shape->n_ctx, shape->n_seqs, shape->batch, hint);
+        total, wish->option != NULL ? wish->option : "--memory", need, shape->n_ctx, shape->n_seqs, shape->batch, hint);
 }
 
 static struct budget_shape shape_least(const struct budget_wish *wish, uint32_t n_ctx)

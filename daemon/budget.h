@@ -38,6 +38,7 @@ struct budget_wish {
     uint32_t n_ctx, n_seqs, batch; /* 0: choose */
     uint32_t n_ctx_train;
     uint32_t n_vocab;
+    const char *option; /* what bounds the total, for the refusal; NULL: "--memory" */
 };
 
 struct budget {

@@ -15,7 +15,7 @@
 #define DEFAULT_CONFIG_PATH SYSCONFDIR "/expertd/expertd.conf"
 #define CONFIG_MAX_BYTES (1u << 20)
 
-enum option_kind { OPTION_TEXT, OPTION_SIZE, OPTION_COUNT, OPTION_CHOICE, OPTION_LEVEL };
+enum option_kind { OPTION_TEXT, OPTION_SIZE, OPTION_COUNT, OPTION_CHOICE, OPTION_LEVEL, OPTION_GPU };
 
 struct choice {
     const char *name;
@@ -49,7 +49,7 @@ static const struct choice log_levels[] = { { "error", LOG_LEVEL_ERROR },
                                             { "info", LOG_LEVEL_INFO },
                                             { "debug", LOG_LEVEL_DEBUG },
                                             { NULL, 0 } };
-static const struct choice gpu_modes[] = { { "auto", GPU_AUTO }, { "off", GPU_OFF }, { NULL, 0 } };
+static const struct choice switches[] = { { "off", 0 }, { "on", 1 }, { NULL, 0 } };
 
 #define AT(field) offsetof(struct config, field)
 
@@ -86,7 +86,10 @@ static const struct option_spec specs[] = {
     { "stall-timeout", OPTION_COUNT, AT(stall_s), 1, 3600, NULL, "SECONDS",
       "a reader that takes nothing for so long is dropped (default 60)" },
     { "log-level", OPTION_CHOICE, AT(log_level), 0, 0, log_levels, "LEVEL", "error, warning, info or debug" },
-    { "gpu", OPTION_CHOICE, AT(gpu), 0, 0, gpu_modes, "MODE", "auto or off" },
+    { "gpu", OPTION_GPU, AT(gpu), 0, 0, NULL, "WHICH", "auto (the first one, if any), off, or a card's number" },
+    { "vram", OPTION_SIZE, AT(vram), 0, 0, NULL, "SIZE", "bound on the GPU's memory (default: what is free)" },
+    { "cpu-help", OPTION_CHOICE, AT(cpu_help), 0, 0, switches, "MODE",
+      "on: beside a GPU the CPU computes experts in RAM; last digits may differ" },
 };
 
 #define N_SPECS (sizeof(specs) / sizeof(specs[0]))
@@ -205,6 +208,23 @@ static int set_level(enum cpu_level *field, const char *name, const char *value,
     return r < 0 ? err_wrap(err, "%s: '%s'", where, name) : 0;
 }
 
+static int set_gpu(int *field, const char *name, const char *value, const char *where, struct err *err)
+{
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+
+    if (strcasecmp(value, "auto") == 0)
+        *field = GPU_AUTO;
+    else if (strcasecmp(value, "off") == 0)
+        *field = GPU_OFF;
+    else if (isdigit((unsigned char)*value) && !*end && n < 64)
+        *field = (int)n;
+    else
+        return err_set(err, -EINVAL, "%s: '%s = %s': auto, off, or the number of a card (0 is the first) is needed",
+                       where, name, value);
+    return 0;
+}
+
 int config_set(struct config *config, const char *name, const char *value, const char *where, struct err *err)
 {
     const struct option_spec *spec = spec_find(name);
@@ -226,6 +246,9 @@ int config_set(struct config *config, const char *name, const char *value, const
         break;
     case OPTION_CHOICE:
         r = set_choice((int *)(void *)field, spec, value, where, err);
+        break;
+    case OPTION_GPU:
+        r = set_gpu((int *)(void *)field, name, value, where, err);
         break;
     case OPTION_LEVEL:
         r = set_level((enum cpu_level *)(void *)field, name, value, where, err);
@@ -334,6 +357,7 @@ static void config_init(struct config *config)
                                .cpu_level = CPU_LEVEL_BEST,
                                .policy = POLICY_NEXT_USE,
                                .kv_type = KV_F16,
+                               .gpu = GPU_AUTO,
                                .drain_s = 30,
                                .receive_s = 30,
                                .stall_s = 60,

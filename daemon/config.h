@@ -23,7 +23,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum gpu_mode { GPU_AUTO, GPU_OFF };
+/* Which GPU: one of these, or the number of a card. */
+enum { GPU_AUTO = -1, GPU_OFF = -2 };
 
 struct config {
     char *model;       /* path of the GGUF; NULL when not given */
@@ -51,7 +52,9 @@ struct config {
     uint32_t receive_s; /* for a request to arrive whole */
     uint32_t stall_s;   /* until a reader that takes nothing is dropped */
     enum log_level log_level;
-    enum gpu_mode gpu;
+    int gpu;
+    uint64_t vram; /* bytes of the card's memory; 0: from what is free */
+    int cpu_help;  /* 1: beside a GPU, the CPU computes experts that lie in RAM */
 
     char *path;   /* of the configuration file that was read, or NULL */
     bool journal; /* standard error is the journal; set by main */

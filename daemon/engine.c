@@ -51,6 +51,16 @@ static void show_sequence(const struct engine *e, const struct sequence *seq, st
         shown->figures.write_ns = clock_ns() - w->first_ns;
 }
 
+/* An expert that lies on the GPU was found as well as one in RAM. */
+static void read_stats(struct engine *e, struct cache_stats *ret_cache)
+{
+    cache_stats(e->cache, ret_cache);
+    if (!e->tier)
+        return;
+    tier_stats(e->tier, &e->totals.tier);
+    ret_cache->hits += e->totals.tier.hits;
+}
+
 static void publish_all(struct engine *e)
 {
     struct engine_snapshot *t = &e->totals;
@@ -59,7 +69,7 @@ static void publish_all(struct engine *e)
     t->n_active = 0;
     t->n_waiting = e->scheduler.n_waiting;
     t->warming = e->warmup != NULL;
-    cache_stats(e->cache, &t->cache);
+    read_stats(e, &t->cache);
     if (t->cache.pack_bad && !e->said_pack) {
         e->said_pack = true;
         log_warning("%s", cache_pack_note(e->cache));
@@ -82,9 +92,14 @@ static void resize(struct engine *e)
     struct err err = { 0 };
     int r;
 
+    wanted = wanted < e->slots_most ? wanted : e->slots_most;
     if (wanted == e->slot_bytes_set)
         return;
+    if (e->tier)
+        tier_hold(e->tier, NULL); /* what goes wrong there is said by the next step */
     r = cache_resize(e->cache, wanted, &err);
+    if (e->tier)
+        tier_go_on(e->tier);
     if (r == -EBUSY) /* later */
         return;
     e->slot_bytes_set = wanted;
@@ -151,14 +166,16 @@ static void step(struct engine *e)
     uint32_t n_vocab = model_hparams(e->service->model)->n_vocab;
     int r;
 
-    cache_stats(e->cache, &before);
+    read_stats(e, &before);
     r = forward_eval(e->forward, s->spans, s->n_spans, should_stop, e, &logits, &err);
-    cache_stats(e->cache, &after);
+    read_stats(e, &after);
     share_figures(e, &before, &after);
-    if (r == ERR_CANCELED)
+    if (r == ERR_CANCELED || (r == -ENOMEM && engine_give_vram_back(e, &err)))
         return;
     if (r < 0) {
         fail_step(e, r, &err);
+        if (r == ERR_DEVICE)
+            engine_recover(e, &err);
         return;
     }
     if (e->lookahead)
@@ -204,6 +221,8 @@ static bool idle(struct engine *e)
         return true;
     warmup_close(e->warmup);
     e->warmup = NULL;
+    if (e->tier && tier_idle(e->tier))
+        return true;
     return cache_idle(e->cache);
 }
 
@@ -226,6 +245,12 @@ static void work(struct engine *e)
         while ((seq = scheduler_admit(&e->scheduler)))
             writer_start(e, seq);
         publish_all(e);
+        if (e->down[0] && scheduler_plan(&e->scheduler) && !engine_try_again(e)) {
+            struct err why = { 0 };
+
+            fail_step(e, err_set(&why, ERR_DEVICE, "%s", e->down), &why);
+            continue;
+        }
         if (scheduler_plan(&e->scheduler)) {
             atomic_store(&e->alive_ns, clock_ns());
             step(e);

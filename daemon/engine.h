@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "cache/cache.h"
+#include "cache/tier.h"
 #include "daemon/job.h"
 #include "daemon/service.h"
 #include "prefetch/lookahead.h"
@@ -81,6 +82,9 @@ struct engine_snapshot {
     uint64_t requests_done, requests_failed, requests_cancelled;
     uint64_t steps, step_ns;
     struct cache_stats cache;
+    bool on_gpu;
+    struct tier_stats tier; /* when on_gpu */
+    uint32_t device_losses;
     struct lookahead_stats lookahead;
     bool warming; /* the slots are being filled with what was used most before the start */
     char io[128]; /* how experts are read */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * engine_impl.h: what engine.c (the thread and its steps), engine_load.c (opening the parts) and engine_write.c
- * (logits to events) share. Nobody else includes it.
+ * engine_impl.h: what engine.c (the thread and its steps), engine_load.c (opening the parts), engine_gpu.c (the parts
+ * on a GPU, and its loss) and engine_write.c (logits to events) share. Nobody else includes it.
  */
 #ifndef EXPERTD_DAEMON_ENGINE_IMPL_H
 #define EXPERTD_DAEMON_ENGINE_IMPL_H
 
+#include "cache/tier.h"
 #include "daemon/engine.h"
 #include "daemon/queue.h"
 #include "daemon/scheduler.h"
@@ -36,7 +37,13 @@ struct engine {
 
     /* The engine thread's own. */
     struct device *device;
+    struct device *helper; /* the CPU beside a GPU; NULL: none */
     struct cache *cache;
+    struct tier *tier; /* of experts on a GPU; NULL: the CPU computes */
+    bool without_gpu;  /* it was lost, and could not be opened again */
+    char down[400];    /* nothing can compute: why; empty otherwise */
+    uint64_t tried_ns; /* when that was last found */
+    uint64_t slots_most; /* bytes of RAM slots that the division in force allows */
     struct forward *forward;
     struct lookahead *lookahead; /* NULL: prefetch is off */
     struct warmup *warmup;       /* NULL: done, or off */
@@ -54,6 +61,25 @@ struct engine {
 };
 
 int engine_load(struct engine *e, struct err *err);
+/* The forward pass on e->device, through the tier where there is one, and guessing ahead. */
+int engine_open_pass(struct engine *e, struct forward_options *options, struct err *err);
+int engine_open_cpu(struct engine *e, struct err *err); /* device and pass, over the cache, which is open */
+void engine_close_pass(struct engine *e);
+void engine_say_parts(struct engine *e);
+struct expert_door *engine_door(const struct engine *e);
+
+/* ---- engine_gpu.c ---- */
+
+/* Device, helper, tier and pass on the GPU, over the cache, which is open. */
+int engine_open_gpu(struct engine *e, struct err *err);
+void engine_close_device(struct engine *e); /* device, helper and tier, after the pass */
+/* The device ran short of memory: give slots back to it. Whether the step may be tried again. */
+bool engine_give_vram_back(struct engine *e, const struct err *why);
+/* The device is lost: fail who is being answered, then open it again, or go on with the CPU. */
+void engine_recover(struct engine *e, const struct err *why);
+/* Nothing can compute: try once more, not too often. Whether it can now. */
+bool engine_try_again(struct engine *e);
+
 void engine_unload(struct engine *e);
 void engine_publish(struct engine *e);
 void engine_emit(struct engine *e); /* e->event */

@@ -63,7 +63,7 @@ static int open_prefetch(struct engine *e, struct err *err)
 
     if (config->prefetch == LOOKAHEAD_OFF)
         return 0;
-    r = lookahead_open(layout, cache_door(e->cache), &options, &e->lookahead, err);
+    r = lookahead_open(layout, engine_door(e), &options, &e->lookahead, err);
     if (r == 0)
         r = warmup_open(layout, e->cache, &e->warmup, err);
     if (r == 0 && warmup_count(e->warmup))
@@ -74,26 +74,69 @@ static int open_prefetch(struct engine *e, struct err *err)
 
 /* --- the parts --- */
 
-static int open_parts(struct engine *e, struct err *err)
+struct expert_door *engine_door(const struct engine *e)
 {
-    const struct service *service = e->service;
-    struct cpu_device_options device;
-    struct cache_options cache;
-    struct forward_options forward;
+    return e->tier ? tier_door(e->tier) : cache_door(e->cache);
+}
+
+int engine_open_pass(struct engine *e, struct forward_options *options, struct err *err)
+{
     int r;
 
-    service_device_options(service, &device);
+    options->hooks =
+        (struct forward_hooks){ .on_route = on_route, .on_request = on_request, .ctx = e, .no_logits = true };
+    r = forward_open(e->service->model, e->device, engine_door(e), options, on_progress, e, &e->forward, err);
+    return r < 0 ? r : open_prefetch(e, err);
+}
+
+void engine_close_pass(struct engine *e)
+{
+    warmup_close(e->warmup);
+    if (e->lookahead)
+        lookahead_close(e->lookahead);
+    if (e->forward)
+        forward_close(e->forward);
+    e->warmup = NULL;
+    e->lookahead = NULL;
+    e->forward = NULL;
+}
+
+int engine_open_cpu(struct engine *e, struct err *err)
+{
+    struct forward_options forward;
+    struct cpu_device_options device;
+    int r;
+
+    service_device_options(e->service, &device);
     r = cpu_device_open(&device, &e->device, err);
     if (r < 0)
         return r;
-    service_cache_options(service, &cache);
-    r = cache_open(model_layout(service->model), &cache, &e->cache, err);
+    service_forward_options(e->service->config, &e->service->budget.shape, &forward);
+    return engine_open_pass(e, &forward, err);
+}
+
+static int open_parts(struct engine *e, struct err *err)
+{
+    struct cache_options cache;
+    int r;
+
+    service_cache_options(e->service, &cache);
+    r = cache_open(model_layout(e->service->model), &cache, &e->cache, err);
     if (r < 0)
         return r;
-    service_forward_options(service->config, &service->budget.shape, &forward);
-    forward.hooks = (struct forward_hooks){ .on_route = on_route, .on_request = on_request, .ctx = e };
-    r = forward_open(service->model, e->device, cache_door(e->cache), &forward, on_progress, e, &e->forward, err);
-    return r < 0 ? r : open_prefetch(e, err);
+    return e->service->gpu.module ? engine_open_gpu(e, err) : engine_open_cpu(e, err);
+}
+
+void engine_say_parts(struct engine *e)
+{
+    snprintf(e->totals.device, sizeof(e->totals.device), "%s", e->device->name);
+    e->totals.on_gpu = e->tier != NULL;
+    log_info("compute: %s, %u %s; experts are read with %s", e->device->name, e->service->n_threads,
+             e->service->n_threads == 1 ? "thread" : "threads", cache_describe(e->cache));
+    if (e->helper)
+        log_info("compute: %s computes experts that lie in memory where that is sooner: the last digits of answers may "
+                 "differ from run to run (--cpu-help off)",
+                 e->helper->name);
 }
 
 int engine_load(struct engine *e, struct err *err)
@@ -107,11 +150,10 @@ int engine_load(struct engine *e, struct err *err)
     e->writers = mem_calloc(shape->n_seqs, sizeof(*e->writers));
     if (r < 0 || !e->writers)
         return err_set(err, -ENOMEM, "out of memory");
+    e->slots_most = e->service->budget.slots;
     atomic_store(&e->slot_bytes_wanted, e->slot_bytes_set = e->service->budget.slots);
     snprintf(e->totals.io, sizeof(e->totals.io), "%s", cache_describe(e->cache));
-    snprintf(e->totals.device, sizeof(e->totals.device), "%s", e->device->name);
-    log_info("compute: %s, %u %s; experts are read with %s", e->device->name, e->service->n_threads,
-             e->service->n_threads == 1 ? "thread" : "threads", cache_describe(e->cache));
+    engine_say_parts(e);
     if (cache_note(e->cache))
         log_info("catalog: %s", cache_note(e->cache));
     return 0;
@@ -130,15 +172,10 @@ void engine_unload(struct engine *e)
 {
     if (e->cache)
         keep_catalog(e);
-    warmup_close(e->warmup);
-    if (e->lookahead)
-        lookahead_close(e->lookahead);
-    if (e->forward)
-        forward_close(e->forward);
+    engine_close_pass(e);
+    engine_close_device(e);
     if (e->cache)
         cache_close(e->cache);
-    if (e->device)
-        e->device->ops->close(e->device);
     for (uint32_t i = 0; e->writers && i < e->service->budget.shape.n_seqs; i++) {
         mem_free(e->writers[i].piece);
         mem_free(e->writers[i].out);

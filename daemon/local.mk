@@ -18,6 +18,8 @@ libdaemon_a_SOURCES = \
 	daemon/engine.c daemon/engine.h daemon/engine_impl.h \
 	daemon/engine_load.c \
 	daemon/engine_write.c \
+	daemon/engine_gpu.c \
+	daemon/gpu.c daemon/gpu.h \
 	daemon/http.h daemon/http_impl.h \
 	daemon/http_check.c daemon/http_check.h \
 	daemon/http_conn.c \

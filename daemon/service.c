@@ -23,6 +23,7 @@ struct measure {
     const struct model *model;
     struct device *probe;
     uint32_t n_threads;
+    const struct budget_shape *shape; /* this one, whatever is asked about; NULL: what is asked about */
 };
 
 static void device_options(const struct config *config, const struct model *model, uint32_t n_threads,
@@ -78,7 +79,7 @@ static void measure(const void *ctx, const struct budget_shape *shape, struct bu
     struct cache_options cache;
     struct forward_bytes bytes;
 
-    service_forward_options(m->config, shape, &options);
+    service_forward_options(m->config, m->shape != NULL ? m->shape : shape, &options);
     device_options(m->config, m->model, m->n_threads, &options, &device);
     service_cache_options(&probe, &cache);
     forward_measure(m->model, m->probe, &options, &bytes);
@@ -162,30 +163,56 @@ static uint64_t resident_in_service(void)
     return loaded > kept ? kept + (loaded - kept) / 2 : loaded;
 }
 
+int service_divide_cpu(const struct service *service, const struct budget_wish *wish, const struct budget_shape *shape,
+                       struct budget *ret_budget, struct err *err)
+{
+    struct measure m = { service->config, service->model, NULL, service->n_threads, shape };
+    struct cpu_device_options probe = { .n_threads = 1, .max_rows = 1, .max_ff = 1, .max_expert_rows = 1 };
+    int r = cpu_device_open(&probe, &m.probe, err);
+
+    if (r < 0)
+        return r;
+    r = budget_divide(wish, measure, &m, ret_budget, err);
+    m.probe->ops->close(m.probe);
+    return r;
+}
+
+/* With a GPU that was found but cannot serve this model, the CPU does, unless that GPU was asked for. */
+static int divide_gpu(struct service *service, const struct budget_wish *wish, struct err *err)
+{
+    struct err why = { 0 };
+    int r = gpu_divide(service, wish, &why);
+
+    if (r == 0)
+        return 0;
+    if (service->config->gpu >= 0)
+        return err_set(err, r, "gpu: %s", err_text(&why));
+    log_warning("gpu: %s; computing on the CPU", err_text(&why));
+    service->gpu.module = NULL;
+    return 0;
+}
+
 static int divide(struct service *service, struct err *err)
 {
     const struct config *config = service->config;
     const struct hparams *hp = model_hparams(service->model);
-    struct measure m = { config, service->model, NULL, service->n_threads };
-    struct cpu_device_options probe = { .n_threads = 1, .max_rows = 1, .max_ff = 1, .max_expert_rows = 1 };
     struct budget_wish wish = { .total = choose_total(service),
                                 .n_ctx = config->context,
                                 .n_seqs = config->parallel,
                                 .batch = config->batch,
                                 .n_ctx_train = hp->n_ctx_train,
                                 .n_vocab = hp->n_vocab };
-    int r;
+    int r = 0;
 
     if (hp->n_ctx_train && config->context > hp->n_ctx_train) {
         log_warning("context: %u is more than this model was made for, taking %u", config->context, hp->n_ctx_train);
         wish.n_ctx = hp->n_ctx_train;
     }
     wish.other = resident_in_service() + budget_reserve(wish.total);
-    r = cpu_device_open(&probe, &m.probe, err);
-    if (r < 0)
-        return r;
-    r = budget_divide(&wish, measure, &m, &service->budget, err);
-    m.probe->ops->close(m.probe);
+    if (service->gpu.module != NULL)
+        r = divide_gpu(service, &wish, err);
+    if (r == 0 && service->gpu.module == NULL)
+        r = service_divide_cpu(service, &wish, NULL, &service->budget, err);
     if (r == 0)
         say_budget(service, &service->budget);
     return r;
@@ -309,14 +336,14 @@ int service_open(const struct config *config, struct service *ret_service, struc
     if (r == 0) {
         processor_say(model_gguf(service.model), config->cpu_level);
         service.n_threads = processor_threads(config->threads);
-        r = divide(&service, err);
+        r = gpu_find(config, &service.gpu, err);
     }
+    if (r == 0)
+        r = divide(&service, err);
     if (r < 0) {
         service_close(&service);
         return r;
     }
-    if (config->gpu == GPU_AUTO)
-        log_debug("gpu: this build has no GPU module");
     *ret_service = service;
     return 0;
 }

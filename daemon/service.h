@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "daemon/budget.h"
 #include "daemon/config.h"
+#include "daemon/gpu.h"
 #include "model/chat.h"
 #include "model/forward.h"
 #include "model/model.h"
@@ -25,7 +26,8 @@ struct service {
     struct model *model;
     struct tokenizer *tokenizer;
     enum chat_format format;
-    struct budget budget;
+    struct budget budget; /* of --memory */
+    struct gpu gpu;
     uint32_t n_threads;
     uint64_t free_bytes; /* of the machine or the control group, when we started */
     struct pack *pack;   /* read experts from there; NULL: from the model */
@@ -42,6 +44,10 @@ void service_close(struct service *service);
 int service_open_files(const struct config *config, struct service *service, struct err *err);
 /* Where the configuration has the model's pack, or would have it. */
 int service_pack_path(const struct config *config, char path[PATH_MAX], struct err *err);
+
+/* Divide --memory for computing on the CPU; a `shape` that is given is kept. */
+int service_divide_cpu(const struct service *service, const struct budget_wish *wish, const struct budget_shape *shape,
+                       struct budget *ret_budget, struct err *err);
 
 /* How the engine is to open its parts, so that they take what the budget measured. */
 void service_device_options(const struct service *service, struct cpu_device_options *ret_options);

@@ -6,7 +6,13 @@
 
 #include <errno.h>
 
-enum { CHUNK_BYTES = 8 << 20 }; /* between two reports of progress, and of the way through the host */
+/* Between two reports of progress, and of the way through the host. */
+enum { CHUNK_BYTES = 8 << 20, BOUNCE_BYTES = 1 << 20 };
+
+size_t dense_bounce_bytes(void)
+{
+    return BOUNCE_BYTES;
+}
 
 /* Which tensor of a layer goes where. */
 struct part {
@@ -80,7 +86,7 @@ void dense_lay(struct dense *dense, const struct model *model, struct arena *wei
 struct load {
     const struct gguf *gguf;
     struct device *device;
-    void *bounce; /* [CHUNK_BYTES]; NULL where the device's memory is the host's */
+    void *bounce; /* [BOUNCE_BYTES]; NULL where the device's memory is the host's */
     uint64_t done, total;
     void (*on_progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;
@@ -92,7 +98,7 @@ static int load_tensor(struct load *load, const struct gguf_tensor *t, const voi
     char *dst = (char *)place; /* ours to fill: it was lent as const to those who compute */
 
     for (uint64_t from = 0; from < t->bytes;) {
-        size_t n = u64_min(t->bytes - from, CHUNK_BYTES);
+        size_t n = u64_min(t->bytes - from, load->bounce != NULL ? BOUNCE_BYTES : CHUNK_BYTES);
         int r = gguf_read(load->gguf, t, from, load->bounce != NULL ? load->bounce : dst + from, n, load->err);
 
         if (r < 0)
@@ -149,7 +155,7 @@ int dense_load(const struct dense *dense, const struct model *model, struct devi
     int r;
 
     if (!device->host_visible) {
-        load.bounce = mem_alloc(CHUNK_BYTES);
+        load.bounce = mem_alloc(BOUNCE_BYTES);
         if (load.bounce == NULL)
             return err_set(err, -ENOMEM, "no memory to load dense weights through");
     }

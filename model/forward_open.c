@@ -156,6 +156,7 @@ void forward_measure(const struct model *model, struct device *device, const str
     ret_bytes->host = arena_bytes(&f.host_arena) + sizeof(f);
     if (options->helper != NULL)
         ret_bytes->host += acts_taken(options->helper, options->help_rows, hp->n_embd);
+    ret_bytes->host += device->host_visible ? 0 : dense_bounce_bytes();
     if (!device->host_visible)
         return;
     ret_bytes->activations += ret_bytes->host;

@@ -22,6 +22,16 @@ include tests/fuzz/local.mk
 support_sim = tests/support/sim_device.c tests/support/sim_device.h tests/support/sim_internal.h \
 	tests/support/sim_memory.c tests/support/sim_stream.c
 
+# The same as a module, for the real daemon. Its symbols but one are its own, so code that was not compiled for a shared
+# object can be linked into one. -rpath makes libtool build what can be loaded, though it is never installed.
+check_LTLIBRARIES += tests/support/module_sim.la
+tests_support_module_sim_la_SOURCES = tests/support/sim_module.c $(support_sim)
+tests_support_module_sim_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere \
+	-Wl,--version-script=$(srcdir)/tests/support/module.sym
+tests_support_module_sim_la_LIBADD = $(LIBS_COMPUTE) -lm
+tests_support_module_sim_la_DEPENDENCIES = $(LIBS_COMPUTE) tests/support/module.sym
+EXTRA_DIST += tests/support/module.sym
+
 # Counts what is taken through base/mem.h.
 support_memory_count = tests/support/memory_count.c tests/support/memory_count.h
 MEMORY_COUNT_LDFLAGS = -Wl,--wrap=mem_map,--wrap=mem_alloc,--wrap=mem_calloc,--wrap=mem_zalloc

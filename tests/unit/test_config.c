@@ -102,7 +102,7 @@ Test(config, wrong_command_lines_are_refused_by_name)
     refused(LOAD("--cpu-level", "sse"), "one of auto, c");
     refused(LOAD("--kv-type", "q8"), "one of f16, f32");
     refused(LOAD("--log-level", "loud"), "one of error, warning, info, debug");
-    refused(LOAD("--gpu", "on"), "one of auto, off");
+    refused(LOAD("--gpu", "on"), "auto, off, or the number of a card");
     refused(LOAD("--help=x"), "takes no value");
     refused(LOAD("--config", "/nonexistent/x.conf"), "No such file");
     refused(LOAD("--config", "/"), "not a regular file");
@@ -202,4 +202,25 @@ Test(config, the_log_level_can_be_read_again)
     config_fini(&config);
     unlink(path);
     free(path);
+}
+
+Test(config, which_gpu)
+{
+    static const struct {
+        const char *value;
+        int gpu;
+    } good[] = { { "auto", GPU_AUTO }, { "off", GPU_OFF }, { "0", 0 }, { "3", 3 } };
+    static const char *const bad[] = { "", "-1", "on", "1x", "64", "99999999999999999999" };
+
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        cr_expect_eq(config_set(&config, "gpu", good[i].value, "here", &err), 0, "%s", err_text(&err));
+        cr_expect_eq(config.gpu, good[i].gpu);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        cr_expect_eq(config_set(&config, "gpu", bad[i], "here", &err), -EINVAL, "'%s'", bad[i]);
+    cr_expect_eq(config_set(&config, "vram", "6G", "here", &err), 0);
+    cr_expect_eq(config.vram, (uint64_t)6 << 30);
+    cr_expect_eq(config_set(&config, "cpu-help", "on", "here", &err), 0);
+    cr_expect_eq(config.cpu_help, 1);
+    cr_expect_eq(config_set(&config, "cpu-help", "maybe", "here", &err), -EINVAL);
 }
