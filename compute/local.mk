@@ -1,6 +1,7 @@
 noinst_LIBRARIES += libcompute.a
 libcompute_a_SOURCES = \
 	compute/cpu/acts.c \
+	compute/cpu/amx.h \
 	compute/cpu/attention.c \
 	compute/cpu/cpu_internal.h \
 	compute/cpu/device.c \
@@ -35,7 +36,7 @@ libcompute_a_CFLAGS = $(KERNEL_CFLAGS)
 # SIMD levels, each a library with its own flags, linked behind libcompute.a, which calls them.
 LIBS_CPU_LEVELS =
 if HOST_X86_64
-noinst_LIBRARIES += libcpu_avx2.a libcpu_avxvnni.a libcpu_avx512.a
+noinst_LIBRARIES += libcpu_avx2.a libcpu_avxvnni.a libcpu_avx512.a libcpu_amx.a
 AVX2_CFLAGS = -mavx2 -mfma -mf16c
 libcpu_avx2_a_SOURCES = \
 	compute/cpu/avx_common.h \
@@ -66,7 +67,9 @@ libcpu_avx512_a_SOURCES = \
 	compute/cpu/iq_avx512.c \
 	compute/cpu/kernels_avx512.c
 libcpu_avx512_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mbmi2
-LIBS_CPU_LEVELS += libcpu_avx2.a libcpu_avxvnni.a libcpu_avx512.a
+libcpu_amx_a_SOURCES = compute/cpu/kernels_amx.c
+libcpu_amx_a_CFLAGS = $(libcpu_avx512_a_CFLAGS) -mamx-tile -mamx-int8
+LIBS_CPU_LEVELS += libcpu_avx2.a libcpu_avxvnni.a libcpu_avx512.a libcpu_amx.a
 endif
 
 # One source, compiled for what the CPU may have.

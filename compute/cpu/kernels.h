@@ -120,6 +120,7 @@ void cpu_kernels_c(struct cpu_kernels *k);
 void cpu_kernels_avx2(struct cpu_kernels *k);
 void cpu_kernels_avxvnni(struct cpu_kernels *k);
 void cpu_kernels_avx512(struct cpu_kernels *k);
+void cpu_kernels_amx(struct cpu_kernels *k);
 void cpu_kernels_neon(struct cpu_kernels *k);
 void cpu_kernels_dotprod(struct cpu_kernels *k);
 void cpu_kernels_i8mm(struct cpu_kernels *k);

@@ -35,14 +35,18 @@ tests_parity_test_kernels_LDADD = $(PARITY_LDADD)
 # library stands before the level's own, which is then not linked.
 if HOST_X86_64
 parity_tests += tests/parity/test_emulated
-check_LIBRARIES = tests/parity/libavxvnni_emulated.a
-EXTRA_DIST += tests/parity/emulated/avxvnni.h
+check_LIBRARIES = tests/parity/libamx_emulated.a tests/parity/libavxvnni_emulated.a
+EXTRA_DIST += tests/parity/emulated/amx.h tests/parity/emulated/avxvnni.h
+tests_parity_libamx_emulated_a_SOURCES = compute/cpu/kernels_amx.c
+tests_parity_libamx_emulated_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -Wno-psabi \
+	-include $(top_srcdir)/tests/parity/emulated/amx.h
 tests_parity_libavxvnni_emulated_a_SOURCES = $(AVXVNNI_SOURCES)
 tests_parity_libavxvnni_emulated_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -include $(top_srcdir)/tests/parity/emulated/avxvnni.h
 
 tests_parity_test_emulated_SOURCES = $(tests_parity_test_kernels_SOURCES)
-tests_parity_test_emulated_CPPFLAGS = $(PARITY_CPPFLAGS) -DEMULATED
-tests_parity_test_emulated_LDADD = libcompute.a tests/parity/libavxvnni_emulated.a $(LIBS_CPU_LEVELS) $(LIBS_BASE) $(CRITERION_LIBS) -lm
+tests_parity_test_emulated_CPPFLAGS = $(PARITY_CPPFLAGS) -DEMULATED -DQUICK
+tests_parity_test_emulated_LDADD = libcompute.a tests/parity/libamx_emulated.a tests/parity/libavxvnni_emulated.a \
+	$(LIBS_CPU_LEVELS) $(LIBS_BASE) $(CRITERION_LIBS) -lm
 endif
 
 tests_parity_test_levels_SOURCES = tests/parity/test_levels.c

@@ -13,9 +13,9 @@
 
 enum { MAX_ROWS = 17, MAX_ACTS = 29 };
 
-/* In the build with EMULATED the kernels of levels that this CPU may lack are made of other instructions. */
+/* In the build with EMULATED the kernels of levels that this CPU may lack are made of other instructions, over AVX2. */
 #if defined(EMULATED)
-#define NEEDED(level) CPU_AVX2
+#define NEEDED(level) (level > CPU_AVX2 ? CPU_AVX2 : level)
 #else
 #define NEEDED(level) level
 #endif
@@ -27,7 +27,15 @@ static struct cpu_kernels kernels_of(enum cpu_level level)
 
     if (!cpu_level_runs(NEEDED(level)))
         cr_skip_test("skipped: this CPU does not run the level '%s'", cpu_level_name(NEEDED(level)));
+#if defined(EMULATED)
+    cpu_kernels_get(NEEDED(level), &k);
+    if (level == CPU_AVXVNNI)
+        cpu_kernels_avxvnni(&k);
+    if (level == CPU_AMX)
+        cpu_kernels_amx(&k);
+#else
     cpu_kernels_get(level, &k);
+#endif
     cr_assert_eq(k.level, level);
     return k;
 }
@@ -490,6 +498,7 @@ FLOAT_FORMATS(EXACT_TEST, kernels_c, CPU_C)
 BLOCK_FORMATS(EXACT_TEST, kernels_c, CPU_C)
 #if defined(EMULATED)
 LEVEL_TESTS(kernels_avxvnni, CPU_AVXVNNI)
+BLOCK_FORMATS(DOTS_TEST, kernels_amx, CPU_AMX)
 #else
 FLOAT_FORMATS(DOTS_TEST, kernels_c, CPU_C)
 BLOCK_FORMATS(DOTS_TEST, kernels_c, CPU_C)
@@ -499,6 +508,7 @@ FLOAT_TESTS(kernels_c, CPU_C)
 LEVEL_TESTS(kernels_avx2, CPU_AVX2)
 LEVEL_TESTS(kernels_avxvnni, CPU_AVXVNNI)
 LEVEL_TESTS(kernels_avx512, CPU_AVX512)
+LEVEL_TESTS(kernels_amx, CPU_AMX)
 #elif defined(__aarch64__)
 LEVEL_TESTS(kernels_neon, CPU_NEON)
 LEVEL_TESTS(kernels_dotprod, CPU_DOTPROD)
