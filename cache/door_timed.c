@@ -76,6 +76,14 @@ static void timed_hint(struct expert_door *door, uint32_t layer, const uint16_t 
     leave(door, &span);
 }
 
+static void timed_poll(struct expert_door *door)
+{
+    struct span span = enter(door);
+
+    door_ops.poll(door);
+    leave(door, &span);
+}
+
 const struct expert_door_ops door_timed_ops = {
     .request = timed_request,
     .next = timed_next,
@@ -84,4 +92,5 @@ const struct expert_door_ops door_timed_ops = {
     .abandon = timed_abandon,
     .arrange = timed_arrange,
     .hint = timed_hint,
+    .poll = timed_poll,
 };

@@ -374,6 +374,14 @@ static void door_hint(struct expert_door *door, uint32_t layer, const uint16_t *
         t->inner->ops->hint(t->inner, layer, t->wishes, n_wishes);
 }
 
+static void door_poll(struct expert_door *door)
+{
+    struct tier *t = of(door);
+
+    if (t->inner->ops->poll != NULL)
+        t->inner->ops->poll(t->inner);
+}
+
 static void door_spent(struct expert_door *door, uint64_t bytes, uint64_t ns)
 {
     tier_cost_computed(&of(door)->cost, bytes, ns);
@@ -386,5 +394,6 @@ const struct expert_door_ops tier_door_ops = {
     .release = door_release,
     .abandon = door_abandon,
     .hint = door_hint,
+    .poll = door_poll,
     .spent = door_spent,
 };
