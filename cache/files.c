@@ -130,6 +130,24 @@ static int open_pack(struct files *files, struct err *err)
     return open_one_buffered(files, i, pack->fd, pack->path, err);
 }
 
+/* Which files are read through the same queue of the kernel, as far as their device numbers tell. */
+static void drives_find(struct files *files)
+{
+    dev_t seen[FILES_DRIVES];
+
+    for (uint32_t i = 0; i < files->n_fds; i++) {
+        struct stat st = { 0 };
+        uint32_t d = 0;
+
+        fstat(files->fds[i], &st);
+        while (d < files->n_drives && seen[d] != st.st_dev)
+            d++;
+        if (d == files->n_drives && d < FILES_DRIVES)
+            seen[files->n_drives++] = st.st_dev;
+        files->drive[i] = d < FILES_DRIVES ? d : FILES_DRIVES - 1;
+    }
+}
+
 int files_init(struct files *files, const struct expert_layout *layout, const struct pack *pack, bool direct,
                struct err *err)
 {
@@ -137,8 +155,13 @@ int files_init(struct files *files, const struct expert_layout *layout, const st
 
     *files = (struct files){ .layout = layout, .pack = pack, .n_fds = layout->n_files + (pack != NULL) };
     files->fds = mem_calloc(files->n_fds, sizeof(*files->fds));
-    if (files->fds == NULL)
+    files->drive = mem_calloc(files->n_fds, sizeof(*files->drive));
+    if (files->fds == NULL || files->drive == NULL) {
+        mem_free(files->fds);
+        mem_free(files->drive);
+        files->fds = NULL;
         return err_sys(err, ENOMEM, "model files");
+    }
     for (uint32_t i = 0; i < files->n_fds; i++)
         files->fds[i] = -1;
     if (!direct || open_direct(files) < 0)
@@ -147,6 +170,8 @@ int files_init(struct files *files, const struct expert_layout *layout, const st
         rc = open_pack(files, err);
     if (rc < 0)
         files_fini(files);
+    else
+        drives_find(files);
     return rc;
 }
 
@@ -160,6 +185,7 @@ void files_fini(struct files *files)
     if (files->fds == NULL)
         return;
     close_all(files);
+    mem_free(files->drive);
     mem_free(files->fds);
     files->fds = NULL;
 }

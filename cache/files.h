@@ -20,11 +20,15 @@
 
 #include <stdbool.h>
 
+#define FILES_DRIVES 8
+
 struct files {
     const struct expert_layout *layout;
     const struct pack *pack; /* NULL: none */
     int *fds;                /* [n_fds] */
     uint32_t n_fds;          /* layout->n_files, and the pack */
+    uint32_t *drive;         /* [n_fds] the same number for files of one file system */
+    uint32_t n_drives;       /* at most FILES_DRIVES: those beyond share the last number */
     uint32_t block;          /* reads begin, end and land on multiples of this */
     bool direct;             /* the model's files */
     char refused[120];       /* why not direct though asked for; empty otherwise */

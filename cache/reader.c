@@ -43,6 +43,7 @@ struct piece {
     uint32_t bytes, wanted;
     char *dst;
     uint32_t n_errors, n_again;
+    uint32_t drive;
     bool hint; /* counts against hint_depth */
 };
 
@@ -56,8 +57,9 @@ struct reader {
     uint32_t *free_pieces; /* stack of n_free_pieces */
     uint64_t busy_from_ns; /* 0: nothing is in flight */
     uint32_t n_free_pieces, n_hints;
-    struct io_read *batch; /* [depth] */
-    uint32_t *ended;       /* [n_slots] ring of jobs that on_end has not heard of */
+    uint32_t on_drive[FILES_DRIVES]; /* pieces in flight */
+    struct io_read *batch;           /* [depth] */
+    uint32_t *ended;                 /* [n_slots] ring of jobs that on_end has not heard of */
     uint32_t ended_head, n_ended;
     struct reader_counts counts;
 };
@@ -223,10 +225,25 @@ static void piece_send(struct reader *r, uint32_t id, size_t *n_batch)
         (struct io_read){ .dst = p->dst, .offset = p->offset, .bytes = p->bytes, .file = p->file, .tag = id };
 }
 
-/* Cut the next piece off the queue's first range. */
+static uint32_t drive_of(const struct reader *r, uint32_t i)
+{
+    return r->options.files->drive[r->jobs[i / EXPERT_PARTS].extent.range[i % EXPERT_PARTS].file];
+}
+
+/* The range to cut from next. */
+static uint32_t queue_pick(const struct reader *r, const struct queue *q)
+{
+    uint32_t best = q->first;
+
+    for (uint32_t i = best; i != NONE && r->options.files->n_drives > 1; i = r->entries[i].next)
+        if (r->on_drive[drive_of(r, i)] < r->on_drive[drive_of(r, best)])
+            best = i;
+    return best;
+}
+
 static void piece_cut(struct reader *r, struct queue *q, bool hint, size_t *n_batch)
 {
-    uint32_t i = q->first, slot = i / EXPERT_PARTS, id = r->free_pieces[--r->n_free_pieces];
+    uint32_t i = queue_pick(r, q), slot = i / EXPERT_PARTS, id = r->free_pieces[--r->n_free_pieces];
     struct job *job = &r->jobs[slot];
     const struct extent_range *range = &job->extent.range[i % EXPERT_PARTS];
     uint64_t pos = r->entries[i].pos, bytes = u64_min(range->bytes - pos, r->options.piece_bytes);
@@ -238,6 +255,7 @@ static void piece_cut(struct reader *r, struct queue *q, bool hint, size_t *n_ba
         .bytes = (uint32_t)bytes,
         .wanted = (uint32_t)u64_min(bytes, range->wanted - pos),
         .dst = job->data + range->at + pos,
+        .drive = drive_of(r, i),
         .hint = hint,
     };
     r->entries[i].pos = pos + bytes;
@@ -247,6 +265,7 @@ static void piece_cut(struct reader *r, struct queue *q, bool hint, size_t *n_ba
     }
     job->in_flight++;
     r->n_hints += hint;
+    r->on_drive[r->pieces[id].drive]++;
     piece_send(r, id, n_batch);
 }
 
@@ -307,6 +326,7 @@ static void piece_end(struct reader *r, const struct io_done *done, size_t *n_ag
     if (verdict < 0)
         job_fail(r, p, verdict);
     r->n_hints -= p->hint;
+    r->on_drive[p->drive]--;
     r->free_pieces[r->n_free_pieces++] = done->tag;
     if (--job->in_flight == 0 && job->n_queued == 0)
         job_end_later(r, slot);

@@ -93,7 +93,7 @@ void expert_file_init(struct expert_file *file, const struct expert_file_shape *
     memcpy(file->layout.identity, &shape->seed, sizeof(shape->seed));
     layers_place(file, shape, ends, &seed);
     for (uint32_t i = 0; i < file->layout.n_files; i++)
-        file_write(file, i, ends[i], dir != NULL ? dir : ".", &seed);
+        file_write(file, i, ends[i], i % 2 && shape->odd_dir != NULL ? shape->odd_dir : dir != NULL ? dir : ".", &seed);
 }
 
 void expert_file_fini(struct expert_file *file)

@@ -22,7 +22,8 @@ struct expert_file_shape {
     uint32_t first_layer; /* model index of the first layer with experts */
     bool packed;          /* one expert per layer, its parts touching */
     uint64_t seed;
-    const char *dir; /* NULL: a directory on a real disk, for O_DIRECT */
+    const char *dir;     /* NULL: a directory on a real disk, for O_DIRECT */
+    const char *odd_dir; /* of the files with an odd number; NULL: dir */
 };
 
 struct expert_file {

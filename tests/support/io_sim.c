@@ -24,6 +24,8 @@ static void sim_submit(struct io *io, const struct io_read *reads, size_t n)
     struct sim_io *s = (struct sim_io *)io;
 
     for (size_t i = 0; i < n; i++)
+        s->sim->in_flight_of[reads[i].file]++;
+    for (size_t i = 0; i < n; i++)
         s->waiting[s->sim->n_in_flight++] = (struct waiting){ .read = reads[i], .number = s->sim->n_submitted++ };
     if (s->sim->n_in_flight > s->sim->most_in_flight)
         s->sim->most_in_flight = s->sim->n_in_flight;
@@ -40,6 +42,7 @@ static struct waiting take(struct sim_io *s)
     else if (s->sim->order == IO_SIM_RANDOM)
         pick = (s->random >> 8) % n;
     w = s->waiting[pick];
+    s->sim->in_flight_of[w.read.file]--;
     for (uint32_t i = pick; i + 1 < n; i++)
         s->waiting[i] = s->waiting[i + 1];
     return w;

@@ -32,6 +32,7 @@ struct io_sim {
     bool hold;                /* end nothing unless waited for */
     uint64_t n_submitted;     /* so far */
     uint32_t n_in_flight;
+    uint32_t in_flight_of[16]; /* each file */
     uint64_t most_in_flight;
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "cache/cache.h"
 #include "base/clock.h"
+#include "cache/cache.h"
 #include "cache/lend.h"
 #include "cache/slots.h"
 #include "tests/support/door_check.h"
@@ -9,7 +9,9 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const struct expert_file_shape small = { .n_layers = 3, .n_experts = 16, .n_used = 4, .rows = 40, .seed = 1 };
 
@@ -78,6 +80,51 @@ static struct cache *open_small(struct expert_file *file, uint64_t times, struct
     cache_options_default(options);
     options->slot_budget = cache_min_bytes(&file->layout) * times;
     return door_check_open(file, options);
+}
+
+/* A model of two files on two drives: as soon as a layer's experts are asked for both have the same to do, though one
+ * expert's gate alone would keep one of them busy. */
+Test(cache, two_drives_read_at_once)
+{
+    struct expert_file_shape shape = {
+        .n_layers = 2, .n_experts = 4, .n_used = 3, .n_files = 2, .rows = 150, .odd_dir = "/dev/shm", .seed = 12
+    };
+    const char *top = getenv("top_builddir");
+    struct io_sim sim = { .hold = true };
+    struct cache_options options;
+    struct expert_file file;
+    struct stat one, other;
+    struct cache *cache;
+    struct expert_door *door;
+    struct expert_view view;
+    size_t index;
+
+    if (stat("/dev/shm", &other) != 0 || stat(top != NULL ? top : ".", &one) != 0 || one.st_dev == other.st_dev)
+        cr_skip_test("skipped: no second file system");
+    expert_file_init(&file, &shape);
+    cache_options_default(&options);
+    options.slot_budget = cache_min_bytes(&file.layout);
+    options.io_mode = IO_BUFFERED;
+    options.on_io_open = io_sim_open;
+    options.io_ctx = &sim;
+    options.queue_depth = 8;
+    options.piece_bytes = 4096;
+    cache = door_check_open(&file, &options);
+    door = cache_door(cache);
+    for (uint32_t layer = 0; layer < 2; layer++) {
+        cr_assert_eq(door->ops->request(door, layer, (uint16_t[]){ 0, 1, 3 }, 3, NULL), 0);
+        cr_assert(sim.in_flight_of[0] == 4 && sim.in_flight_of[1] == 4, "%u and %u in flight", sim.in_flight_of[0],
+                  sim.in_flight_of[1]);
+        for (int i = 0; i < 3; i++) {
+            cr_assert_eq(door->ops->next(door, &index, &view, NULL), 1);
+            door->ops->release(door, &view);
+        }
+        cr_assert_eq(door->ops->next(door, &index, &view, NULL), 0);
+    }
+    sim.hold = false;
+    door_check_run(cache, &file, 40, 9);
+    cache_close(cache);
+    expert_file_fini(&file);
 }
 
 Test(cache, hits_and_misses_are_counted)
