@@ -1,14 +1,5 @@
 # The GPU kernels and the device above them, compiled for the host: see tests/emu/machine.h.
-gpu_headers = \
-	gpu/device.h gpu/device_internal.h \
-	gpu/exact.cuh gpu/formats.cuh \
-	gpu/kernels.h gpu/product.cuh gpu/product_many.cuh \
-	gpu/queue.h gpu/types.h
-gpu_sources = \
-	gpu/attention.cu gpu/device.cu gpu/device_copy.cu gpu/device_products.cu gpu/product_lattice.cu \
-	gpu/product_plain.cu gpu/product_small.cu gpu/product_super.cu gpu/quantise.cu gpu/rms_norm.cu gpu/route.cu \
-	gpu/rows.cu
-EXTRA_DIST += $(gpu_headers) $(gpu_sources) tests/emu/dialect.h tests/emu/queue.cc tests/emu/bad_kernels.cc \
+EXTRA_DIST += tests/emu/dialect.h tests/emu/queue.cc tests/emu/bad_kernels.cc \
 	tests/emu/bad_kernels.h
 
 emu_sources = \
@@ -20,8 +11,7 @@ EMU_OBJECTS = $(gpu_sources:gpu/%.cu=tests/emu/gpu_%.o) tests/emu/queue.o tests/
 EMU_FLAGS = -x c++ -std=gnu++20 -O1 -g -Wall -Wextra -Wno-unused-parameter -Wno-unknown-pragmas \
 	$(EMU_WERROR) $(FP_CFLAGS) -fno-exceptions -fno-rtti $(SANITIZE_FLAGS) -I$(top_srcdir) -I$(top_srcdir)/tests/emu \
 	-I$(top_srcdir)/tests -D_GNU_SOURCE
-EMU_DEPENDS = $(gpu_headers) tests/emu/dialect.h tests/emu/machine.h tests/emu/queue_emu.h compute/exp.h compute/device.h \
-	compute/gpu_module.h compute/device_copy.h compute/quant.h
+EMU_DEPENDS = $(gpu_depends) tests/emu/bad_kernels.h tests/emu/dialect.h tests/emu/machine.h tests/emu/queue_emu.h
 EMU_COMPILE = $(MKDIR_P) tests/emu && $(EMU_CXX) $(EMU_FLAGS) -c -o $@
 
 tests/emu/gpu_%.o: gpu/%.cu $(EMU_DEPENDS)
