@@ -4,7 +4,7 @@ EXTRA_DIST += tests/emu/dialect.h tests/emu/queue.cc tests/emu/bad_kernels.cc \
 
 emu_sources = \
 	tests/emu/fibre.c tests/emu/fibre.h tests/emu/machine.c tests/emu/machine.h tests/emu/memory.c \
-	tests/emu/queue_emu.h
+	tests/emu/queue_emu.h tests/emu/under_test.c tests/emu/under_test.h
 
 if HAVE_EMU
 EMU_OBJECTS = $(gpu_sources:gpu/%.cu=tests/emu/gpu_%.o) tests/emu/queue.o tests/emu/bad_kernels.o

@@ -22,4 +22,13 @@ tests_golden_test_golden_device_SOURCES = tests/golden/test_golden_device.c $(go
 	tests/support/tiny_model.c tests/support/tiny_model.h
 tests_golden_test_golden_device_CPPFLAGS = $(CRITERION_CPPFLAGS) $(JANSSON_CFLAGS)
 tests_golden_test_golden_device_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(JANSSON_LIBS) $(CRITERION_LIBS)
+
+if HAVE_EMU
+check_PROGRAMS += tests/golden/test_golden_gpu
+TESTS += tests/golden/test_golden_gpu
+tests_golden_test_golden_gpu_SOURCES = tests/golden/test_golden_gpu.c $(golden_sources) $(emu_sources) \
+	tests/support/tiny_model.c tests/support/tiny_model.h
+tests_golden_test_golden_gpu_CPPFLAGS = $(CRITERION_CPPFLAGS) $(JANSSON_CFLAGS) -I$(top_srcdir)/tests
+tests_golden_test_golden_gpu_LDADD = tests/emu/libgpu_emu.a $(LIBS_MODEL) $(SYS_MODEL) $(JANSSON_LIBS) $(CRITERION_LIBS)
+endif
 endif

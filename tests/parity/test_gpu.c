@@ -2,36 +2,20 @@
  *
  * The GPU device against the C level of the CPU device: the same bits, every operation, format and awkward shape.
  *
- * The device is the emulated one of tests/emu, which runs the very sources of the kernels; with EXPERTD_TEST_GPU=N in
- * the environment it is card N, through the module.
+ * The device is the emulated one, which runs the very sources of the kernels, or a card: tests/emu/under_test.h.
  */
 #include "compute/cpu_device.h"
-#include "compute/gpu_module.h"
 #include "emu/queue_emu.h"
+#include "emu/under_test.h"
 #include "parity/parity.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_ROWS = 80, MAX_FF = 768, MAX_EXPERT_ROWS = 24, MAX_COLS = 2304 };
-
-static int open_gpu(const struct gpu_options *options, struct device **ret_device, struct err *err)
-{
-    const char *card = getenv("EXPERTD_TEST_GPU");
-    struct gpu_options o = *options;
-    const struct gpu_module *module;
-    int r;
-
-    if (card == NULL)
-        return emu_device_open(&o, ret_device, err);
-    o.index = (uint32_t)atoi(card);
-    r = gpu_module_load(NULL, &module, err);
-    return r < 0 ? r : module->open(&o, ret_device, err);
-}
 
 static const struct gpu_options gpu_options = { 0, MAX_ROWS, MAX_FF, MAX_EXPERT_ROWS };
 
@@ -40,7 +24,7 @@ static struct device *gpu_device(void)
     struct device *device;
     struct err err = { 0 };
 
-    cr_assert_eq(open_gpu(&gpu_options, &device, &err), 0, "%s", err_text(&err));
+    cr_assert_eq(gpu_under_test(&gpu_options, &device, &err), 0, "%s", err_text(&err));
     return device;
 }
 
