@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # quickstart.sh ["PROMPT"]: install what is missing, build, start the daemon on the model in models/ with a memory budget
-# smaller than that model, let it answer one prompt, and say how it went. Leaves no daemon and no file outside build/.
+# of half that model's size, let it answer one prompt, and say how it went. Leaves no daemon and no file outside build/.
 # MEMORY=14M ./quickstart.sh tries another budget, MODEL=FILE another model.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -66,7 +66,7 @@ trap 'exit 143' TERM HUP
 export EXPERTD_SOCKET=$run/expertd.sock
 
 bytes=$(stat -Lc %s "$model")
-memory=${MEMORY:-$((bytes * 92 / 100))}
+memory=${MEMORY:-$((bytes / 2))}
 said=${MEMORY:-$(mib "$memory")}
 say "Starting expertd on $model: $(mib "$bytes") on disk, a budget of $said for the whole process."
 build/expertd --model "$model" --memory "$memory" --context 256 --parallel 1 --socket "$EXPERTD_SOCKET" \

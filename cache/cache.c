@@ -68,8 +68,8 @@ uint64_t cache_overhead_bytes(const struct expert_layout *layout, const struct c
             n_slots += plan.class[c].n_slots;
     else /* not known yet */
         n_slots = n_keys;
-    return (512 << 10) + n_keys * 512 + n_slots * 512 + (uint64_t)layout->n_experts * 64 +
-           depth_of(options) * (16ULL << 10);
+    return (64 << 10) + n_keys * 512 + n_slots * 512 + (uint64_t)layout->n_experts * 64 +
+           depth_of(options) * (12ULL << 10);
 }
 
 static void describe(struct cache *c, const char *engine, const char *why)

@@ -7,19 +7,25 @@
 #include <stdbool.h>
 
 #define MIB ((uint64_t)1 << 20)
+#define STEP ((uint64_t)64 << 10) /* of the least that is said */
 
 static const uint32_t seqs_tried[] = { 4, 2, 1 };
 static const uint32_t batches_tried[] = { 512, 256, 128, 64, 32, 16 };
 #define CTX_FIRST 4096u
-#define CTX_LEAST 512u
-#define BATCH_LEAST 16u
+#define CTX_GOOD 512u  /* what we choose ourselves is not shorter, */
+#define CTX_LEAST 256u /* but where nothing else would do */
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 uint64_t budget_reserve(uint64_t total)
 {
-    uint64_t small = u64_max(u64_min(total / 8, 3 * MIB), MIB);
+    uint64_t small = u64_max(u64_min(total / 16, 3 * MIB), 384 << 10);
 
     return u64_min(u64_max(total / 32, small), 64 * MIB);
+}
+
+bool budget_is_small(uint64_t total)
+{
+    return total < 32 * MIB;
 }
 
 uint64_t budget_of_free(uint64_t free_bytes)
@@ -107,7 +113,7 @@ static struct ladder contexts(const struct budget_wish *wish)
     if (wish->n_ctx)
         return l;
     l.v[0] = top;
-    for (uint32_t v = CTX_FIRST / 2; v >= CTX_LEAST; v /= 2)
+    for (uint32_t v = CTX_FIRST / 2; v >= CTX_GOOD; v /= 2)
         if (v < top)
             l.v[l.n++] = v;
     return l;
@@ -141,8 +147,10 @@ static int refuse(const struct budget_wish *wish, uint64_t least, const struct b
     if (wish->n_ctx > CTX_LEAST || wish->n_seqs > 1)
         snprintf(hint, sizeof(hint), "; a smaller --context or --parallel needs less");
     size_format(wish->total, total);
-    if (least < 1024 * MIB)
-        snprintf(need, sizeof(need), "%lluM", (unsigned long long)(least / MIB));
+    if (least < 64 * MIB)
+        snprintf(need, sizeof(need), "%lluK", (unsigned long long)(least / 1024));
+    else if (least < 1024 * MIB)
+        snprintf(need, sizeof(need), "%lluM", (unsigned long long)((least + MIB - 1) / MIB));
     else
         snprintf(need, sizeof(need), "%.2fG", (double)(least + (10 * MIB)) / (1024.0 * (double)MIB));
     return err_set(
@@ -152,46 +160,61 @@ static int refuse(const struct budget_wish *wish, uint64_t least, const struct b
         total, wish->option != NULL ? wish->option : "--memory", need, shape->n_ctx, shape->n_seqs, shape->batch, hint);
 }
 
-static struct budget_shape shape_least(const struct budget_wish *wish, uint32_t n_ctx)
+/* The last resorts, in the order in which they are tried. */
+static const struct resort {
+    uint32_t n_ctx, batch;
+    bool embd_on_disk;
+} resorts[] = { { CTX_GOOD, 16, false }, { CTX_GOOD, 16, true }, { CTX_LEAST, 16, true }, { CTX_LEAST, 8, true } };
+
+static struct budget_shape shape_least(const struct budget_wish *wish, const struct resort *resort)
 {
-    return shape_of(wish, n_ctx, wish->n_seqs ? wish->n_seqs : 1, wish->batch ? wish->batch : BATCH_LEAST);
+    uint32_t n_ctx = resort->n_ctx, n_seqs = wish->n_seqs ? wish->n_seqs : 1;
+    struct budget_shape shape;
+
+    if (wish->n_ctx || (wish->n_ctx_train && wish->n_ctx_train < n_ctx))
+        n_ctx = wish->n_ctx ? wish->n_ctx : wish->n_ctx_train;
+    shape = shape_of(wish, n_ctx, n_seqs, wish->batch ? wish->batch : resort->batch);
+    shape.max_logits = n_seqs + 1;
+    shape.embd_on_disk = resort->embd_on_disk;
+    return shape;
 }
 
-/* The reserve and the rows of logits grow with the total, so that the first sum need not be one that works. */
-static uint64_t least_total(const struct budget_wish *wish, uint32_t n_ctx, budget_measure measure, const void *ctx)
+/* The reserve grows with the total, so that the first sum need not be one that works. */
+static uint64_t least_total(const struct budget_wish *wish, const struct budget_shape *shape, budget_measure measure,
+                            const void *ctx)
 {
     struct budget_wish more = *wish;
-    struct budget_shape shape;
     struct budget_needs needs;
 
-    for (;;) {
-        shape = shape_least(&more, n_ctx);
-        measure(ctx, &shape, &needs);
-        if (fits(&more, &needs))
-            return more.total;
+    measure(ctx, shape, &needs);
+    while (!fits(&more, &needs)) {
+        uint64_t sum;
+
         more.other -= budget_reserve(more.total);
-        more.total = (fixed_bytes(&more, &needs) + budget_reserve(more.total) + needs.slots_min + MIB - 1) / MIB * MIB;
+        sum = fixed_bytes(&more, &needs) + budget_reserve(more.total) + needs.slots_min;
+        more.total = (sum + STEP - 1) / STEP * STEP;
         more.other += budget_reserve(more.total);
     }
+    return more.total;
 }
 
 int budget_divide(const struct budget_wish *wish, budget_measure measure, const void *ctx, struct budget *ret_budget,
                   struct err *err)
 {
-    struct budget_shape least;
+    struct budget_shape shape = { 0 };
     struct budget_needs needs;
-    uint32_t n_ctx = wish->n_ctx;
 
     if (choose(wish, measure, ctx, ret_budget))
         return 0;
-    if (!n_ctx)
-        n_ctx = wish->n_ctx_train && wish->n_ctx_train < CTX_LEAST ? wish->n_ctx_train : CTX_LEAST;
-    least = shape_least(wish, n_ctx);
-    measure(ctx, &least, &needs);
-    if (!fits(wish, &needs))
-        return refuse(wish, least_total(wish, n_ctx, measure, ctx), &least, err);
-    settle(wish, &least, &needs, ret_budget);
-    return 0;
+    for (uint32_t i = 0; i < COUNT(resorts); i++) {
+        shape = shape_least(wish, &resorts[i]);
+        measure(ctx, &shape, &needs);
+        if (!fits(wish, &needs))
+            continue;
+        settle(wish, &shape, &needs, ret_budget);
+        return 0;
+    }
+    return refuse(wish, least_total(wish, &shape, measure, ctx), &shape, err);
 }
 
 uint64_t budget_sum(const struct budget *budget)

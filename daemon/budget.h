@@ -4,8 +4,8 @@
  * activations, the device's scratch, the cache's tables and everything else take; the rest is expert slots.
  *
  * What the user left open (context, parallel, batch) is chosen so that keys, values and activations take at most a
- * quarter of what the dense weights leave, and otherwise as small as still works. What the user set is kept, or refused
- * with the least budget that would do.
+ * quarter of what the dense weights leave, and otherwise as small as still works; the last thing to be given up is the
+ * table of embeddings. What the user set is kept, or refused with the least budget that would do.
  *
  * Pure arithmetic over a measuring function: no model, no allocation. Bytes everywhere. Thread-safe.
  */
@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What decides how much a model needs besides its slots. */
@@ -22,6 +23,7 @@ struct budget_shape {
     uint32_t batch;      /* tokens of one prompt chunk */
     uint32_t max_batch;  /* tokens of one eval: a chunk and a token of every sequence */
     uint32_t max_logits; /* rows of logits of one eval */
+    bool embd_on_disk;   /* the table of embeddings stays on disk, a row is read when its token comes */
 };
 
 struct budget_needs {
@@ -59,6 +61,9 @@ uint64_t budget_sum(const struct budget *budget);
 
 /* What "other" is beside the memory measured: bodies, streams and stacks not touched yet. */
 uint64_t budget_reserve(uint64_t total);
+
+/* So little that the program itself must take less, where that costs some speed. */
+bool budget_is_small(uint64_t total);
 
 /* The budget when none was given: of `free` bytes, less a reserve for the rest of the machine. */
 uint64_t budget_of_free(uint64_t free_bytes);

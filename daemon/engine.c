@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define EVENT_SLOTS 128
+#define EVENT_SLOTS_SMALL 32
 #define REST_MS 5000
 #define RESTS 24
 
@@ -312,12 +313,13 @@ int engine_start(const struct service *service, void (*on_events)(void *ctx), vo
 {
     const struct budget_shape *shape = &service->budget.shape;
     struct engine *e = mem_zalloc(sizeof(*e));
+    uint32_t n_events = budget_is_small(service->budget.total) ? EVENT_SLOTS_SMALL : EVENT_SLOTS;
     int r = e ? 0 : -ENOMEM;
 
     if (r == 0)
         r = queue_init(&e->jobs, sizeof(struct job *), shape->n_seqs + service->config->queue, NULL, NULL);
     if (r == 0)
-        r = queue_init(&e->events, sizeof(struct engine_event), EVENT_SLOTS, on_events, ctx);
+        r = queue_init(&e->events, sizeof(struct engine_event), n_events, on_events, ctx);
     if (r == 0) {
         e->service = service;
         pthread_mutex_init(&e->lock, NULL);

@@ -227,6 +227,7 @@ int machine_alarms(const char *root, int ret_fds[MACHINE_ALARMS])
 /* Read-only segments hold nothing that is not in the file: what is needed again comes back from the page cache. */
 static int give_back_segments(struct dl_phdr_info *info, size_t size, void *ctx)
 {
+    const bool *by_page = ctx;
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
 
     for (int i = 0; i < info->dlpi_phnum; i++) {
@@ -238,13 +239,15 @@ static int give_back_segments(struct dl_phdr_info *info, size_t size, void *ctx)
         from &= ~(page - 1);
         to = (to + page - 1) & ~(page - 1);
         madvise((void *)from, to - from, MADV_DONTNEED);
+        for (uintptr_t at = from; *by_page && at < to; at += 2 * page)
+            madvise((void *)at, page, MADV_RANDOM);
     }
     return 0;
 }
 
-void machine_give_back_code(void)
+void machine_give_back_code(bool by_page)
 {
-    dl_iterate_phdr(give_back_segments, NULL);
+    dl_iterate_phdr(give_back_segments, &by_page);
 }
 
 uint64_t machine_rss(void)

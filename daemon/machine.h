@@ -5,6 +5,7 @@
 #ifndef EXPERTD_DAEMON_MACHINE_H
 #define EXPERTD_DAEMON_MACHINE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Who shares memory. Unknown values are UINT64_MAX, and so are those of a group without a limit. */
@@ -29,8 +30,11 @@ void machine_memory(const char *root, struct machine_memory *ret_memory);
 int machine_alarms(const char *root, int ret_fds[MACHINE_ALARMS]);
 
 /* Drop the pages of the program and its libraries that were touched only to load them; what runs comes back by itself.
- * Worth two or three MiB of a small budget. */
-void machine_give_back_code(void);
+ * Worth two or three MiB of a small budget. Page by page, it is worth two more: where a page is touched, the kernel
+ * maps the 64 KiB around it, too, but not beyond the ends of a mapping, and advice for every other page makes mappings
+ * of one page each. They cost the kernel some hundred KiB that are not the process's, and code that runs for the first
+ * time a fault per page: for small budgets only. */
+void machine_give_back_code(bool by_page);
 
 /* Resident memory of this process now, and at its peak. 0 when unknown. */
 uint64_t machine_rss(void);

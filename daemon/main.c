@@ -30,7 +30,7 @@ static bool is_journal(void)
 /* One arena per thread would take memory that no budget knows of. */
 static void tame_malloc(void)
 {
-    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_ARENA_MAX, 1);
     mallopt(M_TRIM_THRESHOLD, 1 << 20);
     mallopt(M_MMAP_THRESHOLD, 256 << 10);
     setenv("UV_THREADPOOL_SIZE", "1", 0);

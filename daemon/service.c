@@ -11,11 +11,15 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define SMALL_DEPTH 6                        /* two experts of three parts each */
+#define CODE_BY_PAGE ((uint64_t)1280 << 10) /* all that ever runs while serving, on x86-64 with glibc 2.36 */
 
 /* The measuring functions ask a device; this one has opened nothing of size. */
 struct measure {
@@ -24,6 +28,7 @@ struct measure {
     struct device *probe;
     uint32_t n_threads;
     const struct budget_shape *shape; /* this one, whatever is asked about; NULL: what is asked about */
+    uint64_t total;
 };
 
 static void device_options(const struct config *config, const struct model *model, uint32_t n_threads,
@@ -50,7 +55,8 @@ void service_forward_options(const struct config *config, const struct budget_sh
                                              .max_logits = shape->max_logits,
                                              .kv_type = config->kv_type,
                                              .predict_rows = config->prefetch == LOOKAHEAD_OFF ? 0 : shape->n_seqs,
-                                             .lock = true };
+                                             .lock = true,
+                                             .embd_on_disk = shape->embd_on_disk };
 }
 
 void service_cache_options(const struct service *service, struct cache_options *ret_options)
@@ -62,6 +68,8 @@ void service_cache_options(const struct service *service, struct cache_options *
     ret_options->io_mode = config->io;
     ret_options->io_engine = config->io_engine;
     ret_options->queue_depth = config->queue_depth;
+    if (!config->queue_depth && budget_is_small(service->budget.total))
+        ret_options->queue_depth = SMALL_DEPTH;
     ret_options->policy = config->policy;
     ret_options->pack = service->pack;
     ret_options->catalog_dir = service->catalog ? config->state_dir : NULL;
@@ -73,7 +81,7 @@ static void measure(const void *ctx, const struct budget_shape *shape, struct bu
 {
     const struct measure *m = ctx;
     const struct expert_layout *layout = model_layout(m->model);
-    struct service probe = { .config = m->config, .catalog = true };
+    struct service probe = { .config = m->config, .catalog = true, .budget.total = m->total };
     struct cpu_device_options device;
     struct forward_options options;
     struct cache_options cache;
@@ -147,26 +155,37 @@ static void say_budget(const struct service *service, const struct budget *b)
             "memory: the experts that one token uses do not fit in %s of slots, so every token reads from disk; "
             "%s more of --memory would help most",
             size_format(b->slots, v[0]), size_format(model_token_bytes(service->model) - b->slots, v[1]));
+    if (b->shape.embd_on_disk)
+        log_info("memory: the table of embeddings stays on disk: a row of it is read with each token");
     log_info("context: %u tokens, %u %s at once, prompts in chunks of %u%s", b->shape.n_ctx, b->shape.n_seqs,
              b->shape.n_seqs == 1 ? "answer" : "answers", b->shape.batch,
              service->config->context || b->shape.n_ctx >= hp->n_ctx_train ? "" : " (--context N for longer ones)");
 }
 
-/* What the process takes beside the model: what is there now, less the code that was touched only to load it. About
- * half of what is dropped comes back when it runs. */
-static uint64_t resident_in_service(void)
+/* What the process takes beside the model: what is there now, less the code that was touched only to load it, and what
+ * comes back of it when it runs: about half, or page by page so much as was measured (the libraries decide, not the
+ * model). */
+static uint64_t resident_in_service(uint64_t total)
 {
+    bool by_page = budget_is_small(total);
     uint64_t loaded = machine_rss(), kept;
 
-    machine_give_back_code();
+    malloc_trim(0);
+    machine_give_back_code(by_page);
     kept = machine_rss();
+    if (by_page)
+        return kept + CODE_BY_PAGE;
     return loaded > kept ? kept + (loaded - kept) / 2 : loaded;
 }
 
 int service_divide_cpu(const struct service *service, const struct budget_wish *wish, const struct budget_shape *shape,
                        struct budget *ret_budget, struct err *err)
 {
-    struct measure m = { service->config, service->model, NULL, service->n_threads, shape };
+    struct measure m = { .config = service->config,
+                         .model = service->model,
+                         .n_threads = service->n_threads,
+                         .shape = shape,
+                         .total = wish->total };
     struct cpu_device_options probe = { .n_threads = 1, .max_rows = 1, .max_ff = 1, .max_expert_rows = 1 };
     int r = cpu_device_open(&probe, &m.probe, err);
 
@@ -208,7 +227,7 @@ static int divide(struct service *service, struct err *err)
         log_warning("context: %u is more than this model was made for, taking %u", config->context, hp->n_ctx_train);
         wish.n_ctx = hp->n_ctx_train;
     }
-    wish.other = resident_in_service() + budget_reserve(wish.total);
+    wish.other = resident_in_service(wish.total) + budget_reserve(wish.total);
     if (service->gpu.module != NULL)
         r = divide_gpu(service, &wish, err);
     if (r == 0 && service->gpu.module == NULL)
@@ -271,6 +290,7 @@ static int open_model(struct service *service, struct err *err)
     if (r < 0)
         return err_wrap(err, "model '%s'", config->model);
     service->format = chat_format_detect(model_gguf(service->model), &recognised);
+    model_drop_arrays(service->model);
     service->name = config->alias ? config->alias : model_name(service->model);
     log_info("model: %s (%s, %s, %u layers, %u experts of which %u per token, %s)", model_name(service->model),
              model_arch_name(service->model), model_quant_name(service->model), model_hparams(service->model)->n_layers,

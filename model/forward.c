@@ -140,9 +140,9 @@ int forward_eval(struct forward *f, const struct batch_span *spans, uint32_t n_s
     if (r < 0)
         return r;
     lengths_cut(f, &batch);
-    r = f->device->ops->embed(f->device, &f->dense.token_embd, f->b.tokens, batch.n_tokens, f->b.x);
+    r = forward_embed(f, batch.n_tokens, err);
     if (r < 0)
-        return forward_device_error(f, r, err);
+        return r;
     for (uint32_t layer = 0; layer < f->hp->n_layers; layer++) {
         if (should_stop != NULL && should_stop(stop_ctx))
             return err_set(err, ERR_CANCELED, "stopped at layer %u of %u", layer, f->hp->n_layers);

@@ -47,6 +47,9 @@ struct forward_options {
     uint32_t max_logits; /* most rows of logits of one eval */
     enum kv_type kv_type;
     bool lock;             /* mlock the dense weights */
+    /* Keep no table of embeddings, but read the rows of a batch's tokens from the file: a read per token, for memory
+     * that is scarce. Does nothing where the table is the output, too, or where the device has a memory of its own. */
+    bool embd_on_disk;
     uint32_t predict_rows; /* most tokens of a batch for which forward_predict is asked; 0: never */
     /* A CPU device that computes what the door hands out on the host, for batches of at most help_rows tokens, while
      * `device`, whose memory is its own, computes the rest. NULL: everything is computed on `device`. Borrowed. */

@@ -66,14 +66,24 @@ static void lay_layer(struct dense_layer *layer, const struct layer_tensors *t, 
             lay_matrix(matrix_of(layer, &matrices[i]), tensor_of(t, &matrices[i]), arena);
 }
 
-void dense_lay(struct dense *dense, const struct model *model, struct arena *weights, struct arena *host)
+static void lay_embeddings(struct weight *w, const struct gguf_tensor *t, uint32_t rows, struct arena *arena)
+{
+    lay_matrix(w, t, rows == 0 ? arena : &(struct arena){ 0 });
+    if (rows == 0)
+        return;
+    w->rows = rows;
+    w->data = arena_take(arena, rows, t->bytes / t->dims[1]);
+}
+
+void dense_lay(struct dense *dense, const struct model *model, uint32_t embd_rows, struct arena *weights,
+               struct arena *host)
 {
     const struct model_tensors *t = model_tensors(model);
     uint32_t n_layers = model_hparams(model)->n_layers;
     struct dense_layer unused = { 0 };
 
     dense->layers = arena_take(host, n_layers, sizeof(*dense->layers));
-    lay_matrix(&dense->token_embd, t->token_embd, weights);
+    lay_embeddings(&dense->token_embd, t->token_embd, embd_rows, weights);
     if (t->output != t->token_embd)
         lay_matrix(&dense->output, t->output, weights);
     else
@@ -129,10 +139,10 @@ static int load_layer(struct load *load, const struct layer_tensors *t, struct d
     return r;
 }
 
-static int load_all(struct load *load, const struct dense *dense, const struct model *model)
+static int load_all(struct load *load, const struct dense *dense, const struct model *model, bool without_embd)
 {
     const struct model_tensors *t = model_tensors(model);
-    int r = load_tensor(load, t->token_embd, dense->token_embd.data);
+    int r = without_embd ? 0 : load_tensor(load, t->token_embd, dense->token_embd.data);
 
     if (r == 0 && t->output != t->token_embd)
         r = load_tensor(load, t->output, dense->output.data);
@@ -143,7 +153,7 @@ static int load_all(struct load *load, const struct dense *dense, const struct m
     return r;
 }
 
-int dense_load(const struct dense *dense, const struct model *model, struct device *device,
+int dense_load(const struct dense *dense, const struct model *model, bool without_embd, struct device *device,
                void (*on_progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct err *err)
 {
     struct load load = { .gguf = model_gguf(model),
@@ -154,12 +164,14 @@ int dense_load(const struct dense *dense, const struct model *model, struct devi
                          .err = err };
     int r;
 
+    if (without_embd)
+        load.total -= model_tensors(model)->token_embd->bytes;
     if (!device->host_visible) {
         load.bounce = mem_alloc(BOUNCE_BYTES);
         if (load.bounce == NULL)
             return err_set(err, -ENOMEM, "no memory to load dense weights through");
     }
-    r = load_all(&load, dense, model);
+    r = load_all(&load, dense, model, without_embd);
     mem_free(load.bounce);
     return r;
 }

@@ -32,14 +32,17 @@ struct dense {
     struct dense_layer *layers; /* host [n_layers] */
 };
 
-/* Lay the weights out in `weights` (device memory) and the table of layers in `host`. */
-void dense_lay(struct dense *dense, const struct model *model, struct arena *weights, struct arena *host);
+/* Lay the weights out in `weights` (device memory) and the table of layers in `host`. With `embd_rows`, there is room
+ * for so many rows of the embeddings instead of the whole table. */
+void dense_lay(struct dense *dense, const struct model *model, uint32_t embd_rows, struct arena *weights,
+               struct arena *host);
 
 /* Of the host's memory that dense_load takes for the time, on a device with memory of its own. */
 size_t dense_bounce_bytes(void);
 
-/* Read the weights to where they were laid out. `on_progress` (may be NULL) hears bytes done of total. */
-int dense_load(const struct dense *dense, const struct model *model, struct device *device,
+/* Read the weights to where they were laid out, without the embeddings if there is room for some rows only.
+ * `on_progress` (may be NULL) hears bytes done of total. */
+int dense_load(const struct dense *dense, const struct model *model, bool without_embd, struct device *device,
                void (*on_progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct err *err);
 
 #endif

@@ -2,9 +2,9 @@
  *
  * forward_internal.h: what the files of the forward pass share. See model/forward.h for the pass itself.
  *
- * forward.c evaluates a batch; forward_layer.c is one layer; forward_moe.c runs a layer's experts through the door;
- * forward_help.c has the CPU take its part of them; forward_predict.c looks ahead; forward_open.c takes the memory and
- * gives it back.
+ * forward.c evaluates a batch; forward_embed.c is how it begins; forward_layer.c is one layer; forward_moe.c runs a
+ * layer's experts through the door; forward_help.c has the CPU take its part of them; forward_predict.c looks ahead;
+ * forward_open.c takes the memory and gives it back.
  */
 #ifndef EXPERTD_MODEL_FORWARD_INTERNAL_H
 #define EXPERTD_MODEL_FORWARD_INTERNAL_H
@@ -91,11 +91,17 @@ struct forward {
     struct predict predict;
     struct help help;
     struct acts *acts; /* owned */
+    int32_t *embd_ids; /* host [B]: 0 .. B-1, when rows of the embeddings are fetched from the file */
     uint32_t row;      /* of b.x: the first one that the current layer's experts work on */
 };
 
 /* Take what the device said about its failed operation into err; returns r. */
 int forward_device_error(const struct forward *forward, int r, struct err *err);
+
+/* Rows of the table of embeddings in memory when they are fetched as they are needed; 0: all of them. */
+uint32_t forward_embd_rows(const struct forward *forward);
+/* b.tokens [n] to b.x. */
+int forward_embed(struct forward *forward, uint32_t n, struct err *err);
 
 /* One layer over the batch: b.x in, b.x out. Of the last layer only the keys and values are needed for all tokens; what
  * follows is done for those from asked_from to asked_end. */

@@ -97,7 +97,8 @@ static void lay_predict(struct forward *f)
 /* Count, or with open arenas place, everything a forward holds but its prepared activations. */
 static void lay_all(struct forward *f)
 {
-    dense_lay(&f->dense, f->model, &f->weights_arena, &f->host_arena);
+    dense_lay(&f->dense, f->model, forward_embd_rows(f), &f->weights_arena, &f->host_arena);
+    f->embd_ids = arena_take(&f->host_arena, forward_embd_rows(f), sizeof(*f->embd_ids));
     f->kv.type = f->options.kv_type;
     f->kv.n_layers = f->hp->n_layers;
     f->kv.n_seqs = f->options.n_seqs;
@@ -227,7 +228,7 @@ int forward_open(const struct model *model, struct device *device, struct expert
     f->door = door;
     r = take_memory(f, err);
     if (r >= 0)
-        r = dense_load(&f->dense, model, device, on_progress, progress_ctx, err);
+        r = dense_load(&f->dense, model, forward_embd_rows(f) > 0, device, on_progress, progress_ctx, err);
     if (r < 0) {
         forward_close(f);
         return r;

@@ -101,7 +101,7 @@ static int open_file(struct gguf *gguf, uint32_t i, const char *path, XXH3_state
                      struct err *err)
 {
     struct gguf_file *file = &gguf->files[i];
-    struct gguf_reader r = { .file = file, .arena = &gguf->arena, .hash = hash, .err = err };
+    struct gguf_reader r = { .file = file, .arena = &gguf->arena, .arrays = &gguf->arrays, .hash = hash, .err = err };
     int rc = gguf_file_open(file, path, err);
 
     if (rc)
@@ -273,6 +273,7 @@ void gguf_close(struct gguf *gguf)
         return;
     for (size_t i = 0; i < gguf->n_files; i++)
         gguf_file_close(&gguf->files[i]);
+    gguf_arena_fini(&gguf->arrays);
     gguf_arena_fini(&gguf->arena);
     mem_free(gguf->files);
     mem_free(gguf);

@@ -68,6 +68,10 @@ int gguf_get_strs(const struct gguf *gguf, const char *key, const struct gguf_st
 int gguf_get_f32s(const struct gguf *gguf, const char *key, const float **ret_v, size_t *ret_n, struct err *err);
 int gguf_get_i32s(const struct gguf *gguf, const char *key, const int32_t **ret_v, size_t *ret_n, struct err *err);
 
+/* Give the arrays' memory back, a vocabulary's mostly, once those who need them have taken theirs: every array is empty
+ * from then on. What was lent of them is gone. Not while another thread reads. */
+void gguf_drop_arrays(struct gguf *gguf);
+
 /* Every key, for `show`: i < gguf_key_count. */
 size_t gguf_key_count(const struct gguf *gguf);
 const char *gguf_key(const struct gguf *gguf, size_t i, enum gguf_type *ret_type);

@@ -61,6 +61,7 @@ int gguf_file_read(const struct gguf_file *file, uint64_t offset, void *dst, siz
 struct gguf_reader {
     const struct gguf_file *file;
     struct gguf_arena *arena;
+    struct gguf_arena *arrays; /* for the elements of arrays */
     XXH3_state_t *hash;
     struct err *err;
     uint64_t pos;         /* next byte to hand out, from the start of the file */
@@ -113,6 +114,7 @@ int gguf_keys_u64(const struct gguf_keys *keys, const char *key, uint64_t *ret_v
 
 struct gguf {
     struct gguf_arena arena;
+    struct gguf_arena arrays; /* what arrays hold, apart so that it can go first */
     struct gguf_file *files;
     size_t n_files;
     struct gguf_keys keys; /* of the first file */

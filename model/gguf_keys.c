@@ -142,6 +142,18 @@ static int read_array(struct gguf_reader *r, int depth, struct gguf_array *a)
     return 0;
 }
 
+/* Elements go where the reader keeps those of arrays, strings too. */
+static int read_array_apart(struct gguf_reader *r, struct gguf_array *a)
+{
+    struct gguf_arena *arena = r->arena;
+    int rc;
+
+    r->arena = r->arrays;
+    rc = read_array(r, 1, a);
+    r->arena = arena;
+    return rc;
+}
+
 static int read_value(struct gguf_reader *r, struct gguf_value *v)
 {
     int rc = read_type(r, &v->type);
@@ -151,7 +163,7 @@ static int read_value(struct gguf_reader *r, struct gguf_value *v)
     if (v->type == GGUF_STRING)
         return gguf_reader_str(r, GGUF_MAX_STRING_BYTES, &v->str);
     if (v->type == GGUF_ARRAY)
-        return read_array(r, 1, &v->array);
+        return read_array_apart(r, &v->array);
     return read_scalar(r, v);
 }
 
@@ -194,6 +206,16 @@ int gguf_keys_read(struct gguf_reader *r, size_t n, struct gguf_keys *keys)
     keys->v = v;
     keys->n = n;
     return index_keys(keys, r);
+}
+
+void gguf_drop_arrays(struct gguf *gguf)
+{
+    for (size_t i = 0; i < gguf->keys.n; i++)
+        if (gguf->keys.v[i].type == GGUF_ARRAY) {
+            gguf->keys.v[i].array.n = 0;
+            gguf->keys.v[i].array.v = NULL;
+        }
+    gguf_arena_fini(&gguf->arrays);
 }
 
 static int compare_key_to(const void *key, const void *element)

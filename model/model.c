@@ -237,6 +237,11 @@ const struct gguf *model_gguf(const struct model *model)
     return model->gguf;
 }
 
+void model_drop_arrays(struct model *model)
+{
+    gguf_drop_arrays(model->gguf);
+}
+
 const struct arch *model_arch(const struct model *model)
 {
     return model->arch;

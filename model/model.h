@@ -6,7 +6,7 @@
  * (model/forward.h). Architectures come from one table of descriptors (model/arch.c): an entry names the tensors and
  * switches that make an architecture what it is.
  *
- * Immutable after open; thread-safe to read. A model owns all it lends.
+ * Immutable after open (but for model_drop_arrays); thread-safe to read. A model owns all it lends.
  */
 #ifndef EXPERTD_MODEL_MODEL_H
 #define EXPERTD_MODEL_MODEL_H
@@ -42,6 +42,7 @@ int model_open(const char *path, struct model **ret_model, struct err *err);
 void model_close(struct model *model);
 
 const struct gguf *model_gguf(const struct model *model);
+void model_drop_arrays(struct model *model); /* gguf_drop_arrays: once the vocabulary has been read */
 const struct arch *model_arch(const struct model *model);
 const struct hparams *model_hparams(const struct model *model);
 const struct model_tensors *model_tensors(const struct model *model);

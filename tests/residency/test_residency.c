@@ -33,6 +33,7 @@ struct rig {
     float *logits;              /* the same, of the run that is looked at */
     struct expert_door *hinted; /* while set, each layer's experts are hinted for the next layer */
     struct warmup *warmup;      /* while set, goes a step ahead before each layer */
+    bool embd_on_disk;          /* embeddings are read row by row */
     struct cache *squeezed;     /* while set, gives slots back and takes them again before each eval */
     uint64_t squeeze_least, squeeze_most;
 };
@@ -97,6 +98,7 @@ static void door_run(struct rig *rig, struct expert_door *door, uint32_t *ret_fa
     struct forward *forward;
     struct err err = { 0 };
 
+    options.embd_on_disk = rig->embd_on_disk;
     options.hooks.on_route = on_route;
     options.hooks.ctx = rig;
     cr_assert_eq(forward_open(rig->model, rig->device, door, &options, NULL, NULL, &forward, &err), 0, "%s",
@@ -201,6 +203,7 @@ static void every_way(const char *path)
         options.piece_bytes = cuts[i / SHARES / 6].piece_bytes;
         options.policy = (enum policy_kind)(i / 2 % POLICIES);
         options.read_by_part = i / 3 % 2;
+        rig.embd_on_disk = i / 7 % 2;
         cache_run(&rig, &options, i / 5 % 2);
     }
     rig_fini(&rig);
@@ -214,6 +217,11 @@ static void every_way_of_tiny(const char *name)
 Test(residency, llama)
 {
     every_way_of_tiny("llama-f32");
+}
+
+Test(residency, tied_embeddings)
+{
+    every_way_of_tiny("llama-factors-tied-f32");
 }
 
 Test(residency, olmoe)

@@ -265,13 +265,14 @@ Test(forward, takes_exactly_what_it_measures)
             for (uint32_t n_ctx = 5; n_ctx < 50000; n_ctx *= 17) {
                 struct forward_bytes bytes;
                 struct rig rig;
-                uint64_t taken;
+                uint64_t taken, on_disk;
 
                 rig_open(&rig, models[i]);
                 rig.options.kv_type = (enum kv_type)kv;
                 rig.options.n_ctx = n_ctx;
                 rig.options.max_logits = 1 + n_ctx % 7;
                 rig.options.predict_rows = n_ctx % 3;
+                rig.options.embd_on_disk = n_ctx % 2;
                 forward_measure(rig.model, rig.device, &rig.options, &bytes);
                 memory_count = (struct memory_count){ 0 };
                 cr_assert_eq(rig_forward(&rig), 0, "%s", err_text(&rig.err));
@@ -279,7 +280,8 @@ Test(forward, takes_exactly_what_it_measures)
                 cr_expect_eq(taken, bytes.dense + bytes.kv + bytes.activations,
                              "%s, context %u: %llu taken, %llu measured", models[i], n_ctx, (unsigned long long)taken,
                              (unsigned long long)(bytes.dense + bytes.kv + bytes.activations));
-                cr_expect_geq(bytes.dense, model_dense_bytes(rig.model));
+                on_disk = rig.options.embd_on_disk && i < 2 ? model_tensors(rig.model)->token_embd->bytes : 0;
+                cr_expect_geq(bytes.dense, model_dense_bytes(rig.model) - on_disk, "a tied table stays");
                 cr_expect_geq(bytes.kv, (uint64_t)n_ctx * N_SEQS * 2 * 2 * (kv == KV_F32 ? 4 : 2) * 16);
                 rig_close(&rig);
             }
@@ -296,6 +298,27 @@ Test(forward, a_size_beyond_all_memory_is_an_error)
     cr_expect_geq(bytes.kv, UINT64_MAX / 2);
     cr_expect_eq(rig_forward(&rig), -ENOMEM);
     rig_close(&rig);
+}
+
+Test(forward, embeddings_on_disk_change_nothing)
+{
+    for (int k = 0; k < N_KINDS; k++) {
+        struct rig rig;
+        float *resident;
+
+        rig_open_all(&rig, kinds[k]);
+        resident = prompt_logits(&rig, N_PROMPT);
+        forward_close(rig.forward);
+        rig.options.embd_on_disk = true;
+        cr_assert_eq(rig_forward(&rig), 0, "%s", err_text(&rig.err));
+        for (uint32_t t = 0; t < N_PROMPT; t += 7) {
+            struct batch_span span = { .pos0 = t, .n_tokens = 7, .tokens = rig.prompt + t, .all_logits = true };
+
+            expect_same(resident + (size_t)t * N_VOCAB, eval_ok(&rig, &span, 1), 7, kinds[k], "where embeddings lie");
+        }
+        free(resident);
+        rig_close(&rig);
+    }
 }
 
 Test(forward, each_expert_passes_the_door_once_per_chunk)

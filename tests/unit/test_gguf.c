@@ -167,6 +167,31 @@ Test(gguf, arrays)
     gguf_close(gguf);
 }
 
+Test(gguf, arrays_can_be_dropped_and_the_rest_stays)
+{
+    static const char *const words[] = { "a", "", "ccc" };
+    struct gguf_builder b;
+    struct gguf *gguf;
+    struct gguf_str s;
+    const struct gguf_str *strs;
+    struct err err = { 0 };
+    uint64_t u;
+    size_t n;
+
+    gguf_builder_init(&b);
+    gguf_builder_u32(&b, "before", 7);
+    gguf_builder_strs(&b, "words", words, 3);
+    gguf_builder_str(&b, "after", "text");
+    gguf = open_built(&b);
+    gguf_drop_arrays(gguf);
+    cr_expect(gguf_get_strs(gguf, "words", &strs, &n, &err) == 0 && n == 0);
+    cr_expect_eq(gguf_array_str(gguf, "words", 0, &s, &err), -ERANGE);
+    cr_expect(gguf_get_u64(gguf, "before", &u, &err) == 0 && u == 7);
+    cr_expect(gguf_get_str(gguf, "after", &s, &err) == 0 && s.len == 4 && !memcmp(s.p, "text", 4));
+    gguf_drop_arrays(gguf);
+    gguf_close(gguf);
+}
+
 Test(gguf, unknown_keys_are_kept_in_order)
 {
     static const uint32_t nested[] = { GGUF_ARRAY, 1,       0, GGUF_ARRAY, 1,       0, GGUF_ARRAY, 2,
