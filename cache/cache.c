@@ -14,7 +14,9 @@
 
 void cache_options_default(struct cache_options *ret_options)
 {
-    *ret_options = (struct cache_options){ .io_mode = IO_AUTO, .io_engine = IO_ENGINE_AUTO, .verify = true };
+    *ret_options = (struct cache_options){
+        .io_mode = IO_AUTO, .io_engine = IO_ENGINE_AUTO, .measure = MEASURE_ONCE, .verify = true
+    };
 }
 
 static uint64_t experts_bytes(const struct expert_layout *layout)
@@ -94,7 +96,7 @@ static int engine_open(struct cache *c, const struct cache_options *options, con
     if (rc < 0 && options->on_io_open == NULL)
         rc = io_pread_open(io_options, ret_io, err);
     if (rc == 0)
-        describe(c, (*ret_io)->name, why.text);
+        describe(c, (*ret_io)->name, why.text[0] == '\0' && (*ret_io)->detail != NULL ? (*ret_io)->detail : why.text);
     return rc;
 }
 
@@ -160,6 +162,7 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
         return rc;
     }
     cache_pack_compare(c);
+    cache_measure_init(c, options, piece_of(options), depth_of(options));
     c->door = (struct expert_door){ .ops = &door_timed_ops, .max_request = cache_max_request(c) };
     cache_counters_update(c);
     *ret_cache = c;
@@ -234,6 +237,10 @@ bool cache_idle(struct cache *cache)
 
         cache_counters_update(cache);
         return rc == 0 && !reader_idle(cache->reader);
+    }
+    if (cache->measure.drive.measuring) {
+        cache_measure_step(cache);
+        return true;
     }
     if (catalog_flush_due(cache->catalog, clock_ns()))
         catalog_flush(cache->catalog, NULL);

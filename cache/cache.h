@@ -16,6 +16,7 @@
 #define EXPERTD_CACHE_CACHE_H
 
 #include "base/err.h"
+#include "cache/drive.h"
 #include "cache/policy.h"
 #include "model/experts.h"
 #include "model/layout.h"
@@ -26,6 +27,10 @@
 enum io_mode { IO_AUTO, IO_DIRECT, IO_BUFFERED };
 enum io_engine { IO_ENGINE_AUTO, IO_ENGINE_URING, IO_ENGINE_PREAD };
 
+/* Whether the drive's curve is measured (direct reads only): never; when it is not known and the model is large enough
+ * for it to matter, in cache_idle; or anew, whatever is known. */
+enum cache_measuring { MEASURE_NEVER, MEASURE_ONCE, MEASURE_NOW };
+
 struct io;
 struct io_options;
 struct pack;
@@ -34,8 +39,9 @@ struct cache_options {
     uint64_t slot_budget; /* bytes for slots */
     enum io_mode io_mode;
     enum io_engine io_engine;
-    uint32_t queue_depth;    /* reads in flight; 0: default */
-    uint32_t piece_bytes;    /* a read is split into pieces of this size; 0: default; a multiple of 4096 */
+    uint32_t queue_depth;    /* reads in flight; 0: by the drive's curve, or default */
+    uint32_t piece_bytes;    /* a read is split into pieces of this size; 0: likewise; a multiple of 4096 */
+    enum cache_measuring measure;
     enum policy_kind policy; /* which expert gives up its slot; default: the least recently used */
     bool read_by_part;       /* gate and up of every missing expert before any down; default: expert after expert */
     uint64_t ram_free_bytes; /* free beside the daemon's budget, which the page cache may use; decides io auto */
@@ -99,8 +105,19 @@ bool cache_pack_is_bad(const struct cache *cache, uint32_t layer_index, uint32_t
 int cache_keep(struct cache *cache, struct err *err);
 
 /* For the engine thread when it has nothing to do: reads on what hints asked for, and when there is nothing to read,
- * writes the catalog if that is due. Waits for at most one read. Returns whether there is more to do at once. */
+ * measures a bit of the drive or writes the catalog if that is due. Waits for at most one read, or for some tens of
+ * milliseconds of measuring. Returns whether there is more to do at once. */
 bool cache_idle(struct cache *cache);
+
+/* How experts are read, and why so. */
+struct cache_drive {
+    uint32_t piece_bytes, depth; /* in force */
+    bool measuring;
+    const char *doubt;         /* why they do not follow from the curve; NULL: they do. Static */
+    uint64_t rate, latency_ns; /* of the way of reading that they follow from; 0 with a doubt */
+    struct drive_curve curve;  /* measured_s 0: none */
+};
+void cache_drive(const struct cache *cache, struct cache_drive *ret_drive);
 
 /* How often each expert of a layer was asked for lately, kept over restarts: [n_experts], lent. layer_index is the
  * index into the layout's layers. */

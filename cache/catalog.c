@@ -23,7 +23,7 @@
 static const char schema_key[] = "schema";
 
 /* Keys: identity, kind, index big-endian (so that a model's records lie in order). */
-enum { KIND_EXPERT = 'e', KIND_HEAT = 'h' };
+enum { KIND_CURVE = 'c', KIND_EXPERT = 'e', KIND_HEAT = 'h' };
 #define KEY_BYTES (16 + 1 + 4)
 
 /* Value of KIND_EXPERT, index = key of the expert. The extents guard against a layout that is made otherwise one day.
@@ -46,6 +46,8 @@ struct catalog {
     uint32_t *heat;           /* [n_keys]; in the file, one value of n_experts per layer */
     uint64_t heat_uses;       /* since the last halving */
     bool heat_is_new;
+    struct drive_curve curve;
+    bool curve_is_new;
     uint64_t flushed_ns;
     char note[600];
 };
@@ -87,6 +89,17 @@ void catalog_heat_add(struct catalog *catalog, uint32_t key)
     for (uint32_t i = 0; i < catalog->n_keys; i++)
         catalog->heat[i] /= 2;
     catalog->heat_uses = 0;
+}
+
+const struct drive_curve *catalog_curve(const struct catalog *catalog)
+{
+    return &catalog->curve;
+}
+
+void catalog_curve_put(struct catalog *catalog, const struct drive_curve *curve)
+{
+    catalog->curve = *curve;
+    catalog->curve_is_new = true;
 }
 
 const char *catalog_note(const struct catalog *catalog)
@@ -138,6 +151,8 @@ static void record_load(struct catalog *c, int kind, uint32_t index, const MDB_v
 
     if (kind == KIND_HEAT && index < c->layout->n_layers && value->mv_size == c->layout->n_experts * sizeof(*c->heat))
         memcpy(c->heat + (size_t)index * c->layout->n_experts, value->mv_data, value->mv_size);
+    if (kind == KIND_CURVE && index == 0 && value->mv_size == sizeof(c->curve))
+        memcpy(&c->curve, value->mv_data, sizeof(c->curve));
     if (kind != KIND_EXPERT || index >= c->n_keys || value->mv_size != sizeof(stored))
         return;
     memcpy(&stored, value->mv_data, sizeof(stored));
@@ -215,6 +230,8 @@ static int records_save(const struct catalog *c, MDB_txn *txn, MDB_dbi dbi, bool
     for (uint32_t i = 0; i < c->layout->n_layers && rc == 0; i++)
         rc = value_put(txn, dbi, key_fill(c, KIND_HEAT, i, storage), c->heat + (size_t)i * c->layout->n_experts,
                        c->layout->n_experts * sizeof(*c->heat), err);
+    if (rc == 0 && c->curve.measured_s > 0)
+        rc = value_put(txn, dbi, key_fill(c, KIND_CURVE, 0, storage), &c->curve, sizeof(c->curve), err);
     return rc;
 }
 
@@ -300,7 +317,7 @@ static void saved(struct catalog *c)
 {
     memset(c->is_new, 0, c->n_keys * sizeof(*c->is_new));
     c->n_new = 0;
-    c->heat_is_new = false;
+    c->heat_is_new = c->curve_is_new = false;
 }
 
 /* A file that is gone, damaged or has grown to its limit is replaced by what this model knows. A full disk leaves it.
@@ -324,7 +341,7 @@ static int flush(struct catalog *c, int wait_ms, struct err *err)
     struct seal seal;
     int rc;
 
-    if (c->dir == NULL || (c->n_new == 0 && !c->heat_is_new))
+    if (c->dir == NULL || (c->n_new == 0 && !c->heat_is_new && !c->curve_is_new))
         return 0;
     rc = seal_lock(&seal, c->dir, wait_ms, err);
     if (rc < 0)
@@ -353,8 +370,8 @@ bool catalog_flush_due(const struct catalog *catalog, uint64_t now_ns)
 {
     uint64_t since_ns = now_ns - catalog->flushed_ns;
 
-    return catalog->dir != NULL &&
-           ((catalog->n_new > 0 && since_ns > SUMS_DUE_NS) || (catalog->heat_is_new && since_ns > HEAT_DUE_NS));
+    return catalog->dir != NULL && (((catalog->n_new > 0 || catalog->curve_is_new) && since_ns > SUMS_DUE_NS) ||
+                                    (catalog->heat_is_new && since_ns > HEAT_DUE_NS));
 }
 
 int catalog_open(const struct expert_layout *layout, const struct catalog_options *options,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * catalog.h: what is known about a model's experts from earlier runs: checksums and heat.
+ * catalog.h: what is known about a model from earlier runs: its experts' checksums and heat, its drive's curve.
  *
  * Held in memory while in use; kept in an LMDB file in the state directory, which several daemons may share. The file
  * is opened, read and closed at open, and again for each flush: nothing stays mapped or locked in between. Whatever
@@ -14,6 +14,7 @@
 #define EXPERTD_CACHE_CATALOG_H
 
 #include "base/err.h"
+#include "cache/drive.h"
 #include "model/layout.h"
 
 #include <stdbool.h>
@@ -47,6 +48,10 @@ void catalog_put(struct catalog *catalog, uint32_t key, const struct catalog_sum
 /* How often each expert was asked for, lately: [n_keys], lent. All are halved now and then. */
 const uint32_t *catalog_heat(const struct catalog *catalog);
 void catalog_heat_add(struct catalog *catalog, uint32_t key);
+
+/* The curve of the drives that the model lies on; measured_s is 0 when there is none. Lent. */
+const struct drive_curve *catalog_curve(const struct catalog *catalog);
+void catalog_curve_put(struct catalog *catalog, const struct drive_curve *curve);
 
 /* Write what is new, if anything. Returns 0, -EAGAIN when another daemon is writing (try later), or why it could not be
  * kept; nothing is lost from memory either way. Some 10 ms with an fsync: when there is nothing else to do. */

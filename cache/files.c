@@ -216,3 +216,15 @@ void files_forget(const struct files *files, uint32_t file, uint64_t offset, uin
     if (!files->direct || file >= files->layout->n_files)
         posix_fadvise(files->fds[file], (off_t)offset, (off_t)bytes, POSIX_FADV_DONTNEED);
 }
+
+uint64_t files_drives(const struct files *files)
+{
+    uint64_t sum = files->n_fds;
+
+    for (uint32_t i = 0; i < files->n_fds; i++) {
+        struct stat st;
+
+        sum = sum * 1099511628211u + (fstat(files->fds[i], &st) == 0 ? (uint64_t)st.st_dev : 0);
+    }
+    return sum;
+}

@@ -44,6 +44,9 @@ const char *files_path(const struct files *files, uint32_t file);
 /* 0, or ERR_CHANGED naming the file whose size or time differs from when the model was opened. */
 int files_check(const struct files *files, struct err *err);
 
+/* Which drives are read, as a number that changes with them. */
+uint64_t files_drives(const struct files *files);
+
 /* Have the next read of a range come from the drive. */
 void files_forget(const struct files *files, uint32_t file, uint64_t offset, uint64_t bytes);
 

@@ -55,7 +55,8 @@ struct io_ops {
 
 struct io {
     const struct io_ops *ops;
-    const char *name; /* "io_uring", "pread"; static */
+    const char *name;   /* "io_uring", "pread"; static */
+    const char *detail; /* what more there is to say, or NULL; static */
     uint32_t depth;
 };
 

@@ -146,6 +146,13 @@ static void ring_register(struct uring_io *u, const struct io_options *options)
     u->n_buffers = options->n_buffers;
 }
 
+static const char *registered_text(const struct uring_io *u)
+{
+    if (u->n_buffers > 0)
+        return u->files_registered ? "files and slots registered" : "slots registered, files not";
+    return u->files_registered ? "files registered, slots not: RLIMIT_MEMLOCK is too small" : "nothing registered";
+}
+
 /* Each kernel and container forbids io_uring in its own way; the number says which. */
 static int refused(struct err *err, int errnum)
 {
@@ -186,6 +193,7 @@ int io_uring_open(const struct io_options *options, struct io **ret_io, struct e
         goto fail;
     }
     ring_register(u, options);
+    u->io.detail = registered_text(u);
     *ret_io = &u->io;
     return 0;
 fail:

@@ -397,6 +397,19 @@ void reader_rebuffer(struct reader *reader, const struct iovec *buffers)
         io->ops->rebuffer(io, buffers);
 }
 
+void reader_tune(struct reader *reader, uint32_t piece_bytes, uint32_t depth)
+{
+    reader->options.piece_bytes = piece_bytes;
+    reader->depth = reader->n_free_pieces = depth < reader->options.io->depth ? depth : reader->options.io->depth;
+    for (uint32_t i = 0; i < reader->depth; i++)
+        reader->free_pieces[i] = i;
+}
+
+struct io *reader_io(struct reader *reader)
+{
+    return reader->options.io;
+}
+
 bool reader_idle(const struct reader *reader)
 {
     return reader->n_free_pieces == reader->depth && reader->n_ended == 0 &&

@@ -59,6 +59,11 @@ int reader_pump(struct reader *reader, bool wait, struct err *err);
 /* io_ops.rebuffer, for an idle reader. */
 void reader_rebuffer(struct reader *reader, const struct iovec *buffers);
 
+/* Read in other pieces, and up to `depth` of them at a time, at most what the engine was opened with; when idle. */
+void reader_tune(struct reader *reader, uint32_t piece_bytes, uint32_t depth);
+/* The engine, for an idle reader's owner. */
+struct io *reader_io(struct reader *reader);
+
 /* Nothing waits and nothing is in flight. */
 bool reader_idle(const struct reader *reader);
 

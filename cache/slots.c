@@ -137,7 +137,8 @@ static bool may_go(const void *ctx, uint32_t slot)
     return s->state == SLOT_READY && s->n_pins == 0 && s->wanted != slots->request && s->expected != slots->request;
 }
 
-uint32_t slots_take(struct slots *slots, uint32_t slot_class, uint32_t key, bool only_free)
+/* A free slot, now draining, for which somebody may have to go. */
+static uint32_t free_slot(struct slots *slots, uint32_t slot_class, bool only_free)
 {
     uint32_t first = slots->plan.class[slot_class].first_slot, slot;
 
@@ -152,6 +153,21 @@ uint32_t slots_take(struct slots *slots, uint32_t slot_class, uint32_t key, bool
     if (slots->n_free[slot_class] == 0)
         return SLOT_NONE;
     slot = slots->free_slots[first + --slots->n_free[slot_class]];
+    slots->slot[slot].state = SLOT_DRAINING;
+    return slot;
+}
+
+uint32_t slots_borrow(struct slots *slots, uint32_t slot_class)
+{
+    return free_slot(slots, slot_class, false);
+}
+
+uint32_t slots_take(struct slots *slots, uint32_t slot_class, uint32_t key, bool only_free)
+{
+    uint32_t slot = free_slot(slots, slot_class, only_free);
+
+    if (slot == SLOT_NONE)
+        return SLOT_NONE;
     slots->slot[slot].key = key;
     slots->slot[slot].state = SLOT_READING;
     slots->slot[slot].wanted = slots->slot[slot].expected = 0;

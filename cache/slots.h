@@ -94,6 +94,8 @@ void slots_ready(struct slots *slots, uint32_t slot);
 /* Forget the expert; the slot drains until slots_give. Not pinned. */
 void slots_drop(struct slots *slots, uint32_t slot);
 void slots_give(struct slots *slots, uint32_t slot); /* draining -> free */
+/* The memory of a slot, for a moment: draining, nobody's, until slots_give. SLOT_NONE when none can be had. */
+uint32_t slots_borrow(struct slots *slots, uint32_t slot_class);
 
 /* How many slots each class may hold within a budget, at least a layer's top-k and at most what was opened: what
  * slots_resize takes. */

@@ -37,6 +37,17 @@ struct cache_counters {
     _Atomic uint64_t slots, slot_bytes, huge_bytes;
 };
 
+#define MEASURE_FILES 64
+
+/* Measuring the drive when there is nothing else to do. In measure.c. */
+struct measure {
+    struct cache_drive drive;      /* what is in force */
+    uint32_t piece_set, depth_set; /* by the user; 0: follow the curve */
+    uint32_t step;                 /* of all cells, DRIVE_ROUNDS times */
+    uint64_t random, spent_ns;
+    struct drive_sum sums[DRIVE_CELLS];
+};
+
 struct cache {
     struct expert_door door; /* first: the door is the cache */
     const struct expert_layout *layout;
@@ -57,6 +68,7 @@ struct cache {
     bool *slot_reread;    /* [n_slots] being read for the second time after a mismatch */
     bool *pack_bad;       /* [n_keys] not to be read from the pack */
     char pack_note[600];  /* empty while no record is bad */
+    struct measure measure;
     struct cache_counters counters;
     char description[720];
 };
@@ -78,6 +90,11 @@ size_t cache_max_request(const struct cache *cache);
 
 /* Where a slot's expert lies in it. In door.c. */
 void cache_view_fill(struct cache *cache, uint32_t slot, struct expert_view *ret_view);
+
+/* Take up what the catalog knows of the drive, or begin to measure it; `piece_bytes` and `depth` are in force. */
+void cache_measure_init(struct cache *cache, const struct cache_options *options, uint32_t piece_bytes, uint32_t depth);
+/* A bit of measuring, while drive.measuring, with an idle reader. */
+void cache_measure_step(struct cache *cache);
 
 /* Carry the exact figures over to where any thread may read them. */
 void cache_counters_update(struct cache *cache);

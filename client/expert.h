@@ -239,7 +239,11 @@ struct expert_props {
     int64_t dense_bytes;  /* weights that stay */
     int64_t kv_bytes;     /* attention's memory of the texts */
     int64_t slots_bytes;  /* room for experts */
-    int64_t reserved[8];
+    int64_t read_bytes;   /* of one read of experts, and how many are in flight at once */
+    int64_t read_depth;
+    int64_t drive_rate;       /* bytes per second that the drive then gives, as measured; 0: not measured */
+    int64_t drive_measured_s; /* when, Unix time */
+    int64_t reserved[4];
 };
 
 int expert_props(struct expert_client *client, struct expert_props *ret_props, struct expert_error *error);
@@ -271,7 +275,10 @@ struct expert_stats {
     double bytes_read_per_token;
     int64_t door_ns; /* the engine was busy with the cache itself */
     int64_t busy_ns; /* the drive had reads to do */
-    int64_t reserved[6];
+    int64_t given_back_bytes; /* room for experts given back for want of memory elsewhere, for now */
+    int64_t limit_bytes;      /* of the control group that is tightest; unset without one */
+    int64_t limit_left_bytes; /* and what it leaves */
+    int64_t reserved[3];
 };
 
 int expert_stats(struct expert_client *client, struct expert_stats *ret_stats, struct expert_error *error);

@@ -217,6 +217,10 @@ int expert_props(struct expert_client *client, struct expert_props *ret_props, s
         COUNT(struct expert_props, dense_bytes, "memory.dense"),
         COUNT(struct expert_props, kv_bytes, "memory.kv"),
         COUNT(struct expert_props, slots_bytes, "memory.slots"),
+        COUNT(struct expert_props, read_bytes, "drive.piece_bytes"),
+        COUNT(struct expert_props, read_depth, "drive.depth"),
+        COUNT(struct expert_props, drive_rate, "drive.rate"),
+        COUNT(struct expert_props, drive_measured_s, "drive.measured"),
     };
     json_t *object;
     int r = get_object(client, "/props", &object, error);
@@ -255,6 +259,9 @@ int expert_stats(struct expert_client *client, struct expert_stats *ret_stats, s
         COUNT(struct expert_stats, rss_bytes, "rss"),
         COUNT(struct expert_stats, peak_rss_bytes, "peak_rss"),
         COUNT(struct expert_stats, memory_bytes, "memory.total"),
+        COUNT(struct expert_stats, given_back_bytes, "pressure.given_back"),
+        COUNT(struct expert_stats, limit_bytes, "pressure.group_size"),
+        COUNT(struct expert_stats, limit_left_bytes, "pressure.group_left"),
         REAL(struct expert_stats, hit_rate, "hit_rate"),
         REAL(struct expert_stats, bytes_read_per_token, "bytes_read_per_token"),
     };

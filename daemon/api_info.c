@@ -109,6 +109,34 @@ static void put_vram(struct api *api, struct jbuf *out)
                 b->needs.dense, b->needs.kv, b->needs.activations, b->needs.device, b->slots);
 }
 
+/* The curve's cells that were measured: [bytes, depth, bytes per second, ms]. */
+static void put_drive(const struct cache_drive *d, struct jbuf *out)
+{
+    bool first = true;
+
+    jbuf_printf(out,
+                "\"drive\":{\"piece_bytes\":%u,\"depth\":%u,\"measuring\":%s,\"measured\":%" PRIu64 ",\"rate\":%" PRIu64
+                ",\"latency_ms\":%.3f,",
+                d->piece_bytes, d->depth, d->measuring ? "true" : "false", d->curve.measured_s, d->rate,
+                (double)d->latency_ns / 1e6);
+    put_name(out, "doubt", d->doubt ? d->doubt : "");
+    jbuf_put(out, ",\"curve\":[");
+    for (uint32_t i = 0; i < DRIVE_CELLS; i++) {
+        if (d->curve.cell[i].rate == 0)
+            continue;
+        jbuf_printf(out, "%s[%u,%u,%" PRIu64 ",%.3f]", first ? "" : ",", drive_size(i), drive_depth(i),
+                    d->curve.cell[i].rate, (double)d->curve.cell[i].latency_ns / 1e6);
+        first = false;
+    }
+    jbuf_put(out, "]},");
+}
+
+static void put_scope(const char *name, const struct memory_scope *scope, struct jbuf *out)
+{
+    if (scope->size != UINT64_MAX && scope->left != UINT64_MAX)
+        jbuf_printf(out, "\"%s_size\":%" PRIu64 ",\"%s_left\":%" PRIu64 ",", name, scope->size, name, scope->left);
+}
+
 void api_write_props(struct api *api, struct jbuf *out)
 {
     const struct service *s = api->service;
@@ -140,6 +168,7 @@ void api_write_props(struct api *api, struct jbuf *out)
                 "\"token_bytes\":%" PRIu64 ",\"expert_bytes\":%" PRIu64 ",",
                 s->budget.shape.n_ctx, s->budget.shape.n_seqs, s->budget.shape.batch, s->config->queue, s->n_threads,
                 model_token_bytes(s->model), model_expert_bytes(s->model));
+    put_drive(&api->snapshot.drive, out);
     put_budget(api, out);
     put_vram(api, out);
     jbuf_put(out, "}\n");
@@ -198,6 +227,8 @@ static void put_pressure(const struct pressure *p, uint64_t held, struct jbuf *o
                 "\"pressure\":{\"slots\":%" PRIu64 ",\"slots_wanted\":%" PRIu64 ",\"slots_most\":%" PRIu64
                 ",\"given_back\":%" PRIu64 ",\"given\":%" PRIu64 ",\"taken\":%" PRIu64 ",",
                 held, p->target, p->most, p->most > held ? p->most - held : 0, p->n_given, p->n_taken);
+    put_scope("machine", &p->seen.machine, out);
+    put_scope("group", &p->seen.group, out);
     put_name(out, "why", p->why);
     jbuf_put(out, "}");
 }

@@ -89,6 +89,52 @@ int chore_verify(const struct config *config, struct err *err)
     return r;
 }
 
+/* ---- measuring ---- */
+
+static void say_curve(const struct cache_drive *d)
+{
+    log_info("drive: MB/s (latency in ms) by the size of a read, with 1, 2, 4, 8 and 16 of them in flight:");
+    for (uint32_t row = 0; row < DRIVE_CELLS; row += DRIVE_DEPTHS) {
+        char line[160];
+        int n = snprintf(line, sizeof(line), "%5u KiB", drive_size(row) >> 10);
+
+        for (uint32_t i = row; i < row + DRIVE_DEPTHS; i++)
+            n += snprintf(line + n, sizeof(line) - (size_t)n, "%8.0f (%5.2f)", (double)d->curve.cell[i].rate / 1e6,
+                          (double)d->curve.cell[i].latency_ns / 1e6);
+        if (d->curve.cell[row].rate > 0)
+            log_info("drive: %s", line);
+    }
+}
+
+int chore_measure_drive(const struct config *config, struct err *err)
+{
+    struct service service;
+    struct cache_options options;
+    struct cache_drive drive = { .measuring = true };
+    struct cache *cache = NULL;
+    int r = service_open_files(config, &service, err);
+
+    if (r == 0) {
+        service_cache_options(&service, &options);
+        options.slot_budget = cache_min_bytes(model_layout(service.model));
+        options.io_mode = IO_DIRECT;
+        options.queue_depth = options.piece_bytes = 0;
+        options.measure = MEASURE_NOW;
+        r = cache_open(model_layout(service.model), &options, &cache, err);
+    }
+    for (; r == 0 && drive.measuring; cache_drive(cache, &drive))
+        cache_idle(cache);
+    if (r == 0) {
+        if (drive.curve.measured_s > 0)
+            say_curve(&drive);
+        service_say_drive(&drive);
+        r = cache_keep(cache, err);
+    }
+    cache_close(cache);
+    service_close(&service);
+    return r;
+}
+
 /* ---- packing ---- */
 
 static volatile sig_atomic_t stop_signal;

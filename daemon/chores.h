@@ -15,6 +15,9 @@
  * the first time); then the same for its pack, if there is one. */
 int chore_verify(const struct config *config, struct err *err);
 
+/* Measure what the model's drive gives, print it, and keep it for the daemon. */
+int chore_measure_drive(const struct config *config, struct err *err);
+
 /* Write the model's pack. With config->json the result, or the error, is one line on standard output. */
 int chore_write_pack(const struct config *config, struct err *err);
 

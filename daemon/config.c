@@ -69,7 +69,9 @@ static const struct option_spec specs[] = {
       "best kernels to use: auto, c; avx2, avxvnni, avx512, amx; neon, dotprod, i8mm" },
     { "io", OPTION_CHOICE, AT(io), 0, 0, io_modes, "MODE", "auto, direct (O_DIRECT) or buffered reads" },
     { "io-engine", OPTION_CHOICE, AT(io_engine), 0, 0, io_engines, "ENGINE", "auto, io_uring or pread" },
-    { "queue-depth", OPTION_COUNT, AT(queue_depth), 1, 1024, NULL, "N", "reads in flight at once" },
+    { "queue-depth", OPTION_COUNT, AT(queue_depth), 1, 1024, NULL, "N",
+      "reads in flight at once (default: by the curve)" },
+    { "read-kib", OPTION_COUNT, AT(read_kib), 4, 65536, NULL, "N", "KiB of one read (default: by the drive's curve)" },
     { "cache-policy", OPTION_CHOICE, AT(policy), 0, 0, policies, "POLICY",
       "which expert gives way: next-use (default), lru, lfu, aged, lfru" },
     { "prefetch", OPTION_CHOICE, AT(prefetch), 0, 0, lookaheads, "MODE",
@@ -377,9 +379,9 @@ static const struct flag_spec {
     const char *name;
     size_t at;
 } flags[] = {
-    { "help", AT(show_help) }, { "version", AT(show_version) },  { "check-config", AT(check_config) },
-    { "verify", AT(verify) },  { "write-pack", AT(write_pack) }, { "force", AT(force) },
-    { "json", AT(json) },
+    { "help", AT(show_help) }, { "version", AT(show_version) },        { "check-config", AT(check_config) },
+    { "verify", AT(verify) },  { "write-pack", AT(write_pack) },       { "force", AT(force) },
+    { "json", AT(json) },      { "measure-drive", AT(measure_drive) },
 };
 
 /* The flag of this name in `config`, or NULL when there is none. */
@@ -573,12 +575,13 @@ void config_print_help(FILE *out)
         fprintf(out, "  %-26s %s\n", left, specs[i].help);
     }
     fprintf(out,
-            "  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n\n"
+            "  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n  %-26s %s\n\n"
             "A configuration file has lines `name = value` with the same names; the command line wins.\n"
             "Manual: expertd(8), expertd.conf(5)\n",
             "--config FILE", "read options from FILE (default: " DEFAULT_CONFIG_PATH ")", "--check-config",
             "check options, model and budget, print the division, and exit", "--verify",
-            "read every expert against what is recorded of it, and exit", "--write-pack [--force] [--json]",
+            "read every expert against what is recorded of it, and exit", "--measure-drive",
+            "measure what the model's drive gives, print and keep it, and exit", "--write-pack [--force] [--json]",
             "write the model's pack (--pack says where), and exit", "-V, --version", "print the version", "-h, --help",
             "print this");
 }

@@ -40,7 +40,8 @@ struct config {
     enum cpu_level cpu_level;
     enum io_mode io;
     enum io_engine io_engine;
-    uint32_t queue_depth; /* 0: the cache's default */
+    uint32_t queue_depth; /* 0: by the drive's curve */
+    uint32_t read_kib;    /* likewise */
     enum policy_kind policy;
     enum lookahead_mode prefetch; /* looking ahead, and warming up after a start unless off */
     enum kv_type kv_type;
@@ -58,7 +59,7 @@ struct config {
 
     char *path;   /* of the configuration file that was read, or NULL */
     bool journal; /* standard error is the journal; set by main */
-    bool check_config, verify, show_help, show_version;
+    bool check_config, verify, measure_drive, show_help, show_version;
     bool write_pack, force, json; /* write the pack instead of serving; over what is there; say the result in JSON */
 };
 

@@ -71,6 +71,7 @@ static void publish_all(struct engine *e)
     t->n_waiting = e->scheduler.n_waiting;
     t->warming = e->warmup != NULL;
     read_stats(e, &t->cache);
+    cache_drive(e->cache, &t->drive);
     if (t->cache.pack_bad && !e->said_pack) {
         e->said_pack = true;
         log_warning("%s", cache_pack_note(e->cache));
@@ -215,16 +216,30 @@ static void drop_cancelled(struct engine *e)
     }
 }
 
+/* The drive's curve has come to be known. */
+static void measured(struct engine *e)
+{
+    bool was_measuring = e->totals.drive.measuring;
+
+    cache_drive(e->cache, &e->totals.drive);
+    if (was_measuring && !e->totals.drive.measuring)
+        service_say_drive(&e->totals.drive);
+}
+
 /* Nothing is asked for: read what may be asked for soon, write what is to be kept. Whether there is more of it. */
 static bool idle(struct engine *e)
 {
+    bool more;
+
     if (e->warmup && warmup_step(e->warmup))
         return true;
     warmup_close(e->warmup);
     e->warmup = NULL;
     if (e->tier && tier_idle(e->tier))
         return true;
-    return cache_idle(e->cache);
+    more = cache_idle(e->cache);
+    measured(e);
+    return more;
 }
 
 static void take_job(struct engine *e, struct job *job)

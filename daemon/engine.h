@@ -85,9 +85,10 @@ struct engine_snapshot {
     bool on_gpu;
     struct tier_stats tier; /* when on_gpu */
     uint32_t device_losses;
+    struct cache_drive drive;
     struct lookahead_stats lookahead;
     bool warming; /* the slots are being filled with what was used most before the start */
-    char io[128]; /* how experts are read */
+    char io[256]; /* how experts are read */
     char device[64];
     struct sequence_snapshot seqs[ENGINE_MAX_SEQS];
 };

@@ -154,6 +154,9 @@ int engine_load(struct engine *e, struct err *err)
     atomic_store(&e->slot_bytes_wanted, e->slot_bytes_set = e->service->budget.slots);
     snprintf(e->totals.io, sizeof(e->totals.io), "%s", cache_describe(e->cache));
     engine_say_parts(e);
+    cache_drive(e->cache, &e->totals.drive);
+    if (e->totals.drive.doubt == NULL)
+        service_say_drive(&e->totals.drive);
     if (cache_note(e->cache))
         log_info("catalog: %s", cache_note(e->cache));
     return 0;

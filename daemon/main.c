@@ -44,6 +44,8 @@ static int serve(const struct config *config, struct err *err)
 
     if (config->verify)
         return chore_verify(config, err);
+    if (config->measure_drive)
+        return chore_measure_drive(config, err);
     if (config->write_pack)
         return chore_write_pack(config, err);
     r = config->check_config ? 0 : listeners_open(config, &listeners, err);

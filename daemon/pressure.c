@@ -28,6 +28,7 @@ struct view {
 void pressure_init(struct pressure *p, uint64_t least, uint64_t most)
 {
     *p = (struct pressure){ .least = u64_min(least, most), .most = most, .target = most, .calm_ns = PRESSURE_CALM_NS };
+    p->seen.machine = p->seen.group = (struct memory_scope){ UINT64_MAX, UINT64_MAX, 0, UINT64_MAX };
 }
 
 static bool is_known(const struct memory_scope *scope)
@@ -125,6 +126,7 @@ bool pressure_look(struct pressure *p, const struct machine_memory *memory, uint
 
     wanted = u64_max(wanted, wanted_back(p, &group, held));
     p->looked_ns = now_ns;
+    p->seen = *memory;
     if (wanted > 0)
         return give(p, wanted, held, now_ns);
     if (p->target == p->most && now_ns - p->taken_ns > 2 * PRESSURE_LONGEST_CALM_NS)

@@ -28,6 +28,8 @@ struct pressure {
     uint64_t n_given, n_taken;
     char why[160]; /* the last change, for the log: "the control group leaves 3 MiB of 512 MiB" */
 
+    struct machine_memory seen; /* at the last look */
+
     uint64_t looked_ns; /* 0: not yet */
     uint64_t machine_stall_us, group_stall_us;
     uint64_t calm_since_ns, calm_ns, taken_ns;

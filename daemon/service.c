@@ -70,6 +70,7 @@ void service_cache_options(const struct service *service, struct cache_options *
     ret_options->queue_depth = config->queue_depth;
     if (!config->queue_depth && budget_is_small(service->budget.total))
         ret_options->queue_depth = SMALL_DEPTH;
+    ret_options->piece_bytes = config->read_kib << 10;
     ret_options->policy = config->policy;
     ret_options->pack = service->pack;
     ret_options->catalog_dir = service->catalog ? config->state_dir : NULL;
@@ -366,6 +367,18 @@ int service_open(const struct config *config, struct service *ret_service, struc
     }
     *ret_service = service;
     return 0;
+}
+
+void service_say_drive(const struct cache_drive *d)
+{
+    char piece[24];
+
+    if (d->doubt != NULL)
+        log_info("drive: experts are read in pieces of %s, up to %u at a time, as by default: %s",
+                 size_format(d->piece_bytes, piece), d->depth, d->doubt);
+    else
+        log_info("drive: experts are read in pieces of %s, up to %u at a time, as its curve asks for: about %.0f MB/s",
+                 size_format(d->piece_bytes, piece), d->depth, (double)d->rate / 1e6);
 }
 
 void service_close(struct service *service)

@@ -55,4 +55,7 @@ void service_forward_options(const struct config *config, const struct budget_sh
                              struct forward_options *ret_options);
 void service_cache_options(const struct service *service, struct cache_options *ret_options);
 
+/* How experts are read and why so, in a log line. */
+void service_say_drive(const struct cache_drive *drive);
+
 #endif

@@ -101,6 +101,40 @@ static void check_slots(struct doctor *doctor, const struct expert_props *props)
                    units_byte_count(a, props->slots_bytes), units_byte_count(b, props->token_bytes));
 }
 
+/* The control group that the daemon is in, and what it had to give back to those beside it. */
+static void check_limit(struct doctor *doctor, const struct expert_props *props, const struct expert_stats *stats)
+{
+    char a[UNITS_TEXT], b[UNITS_TEXT];
+
+    if (stats->given_back_bytes > 0)
+        doctor_say(doctor, DOCTOR_NOTE, "pressure",
+                   "they are taken again when it is calm; a smaller --memory leaves more to others",
+                   "%s of expert slots are given back, since memory was short",
+                   units_byte_count(a, stats->given_back_bytes));
+    if (stats->limit_bytes == EXPERT_UNSET || props->memory_bytes == EXPERT_UNSET)
+        doctor_say(doctor, DOCTOR_GOOD, "limit", NULL, "no control group limits the daemon's memory");
+    else if (stats->limit_bytes < props->memory_bytes)
+        doctor_say(doctor, DOCTOR_NOTE, "limit", "raise the limit (MemoryMax= in the unit), or lower --memory",
+                   "the control group's limit of %s is below the budget of %s", units_byte_count(a, stats->limit_bytes),
+                   units_byte_count(b, props->memory_bytes));
+    else
+        doctor_say(doctor, DOCTOR_GOOD, "limit", NULL, "the control group's limit is %s, and %s are left",
+                   units_byte_count(a, stats->limit_bytes), units_byte_count(b, stats->limit_left_bytes));
+}
+
+/* "cpu avx512" is good; plain C is a tenth of it. */
+static void check_compute(struct doctor *doctor, const struct expert_props *props)
+{
+    size_t n = strlen(props->device);
+
+    if (n >= 2 && strcmp(props->device + n - 2, " c") == 0)
+        doctor_say(doctor, DOCTOR_NOTE, "compute",
+                   "leave --cpu-level at auto; without AVX2 or NEON there is no more to be had",
+                   "%s, without the processor's vector instructions", props->device);
+    else
+        doctor_say(doctor, DOCTOR_GOOD, "compute", NULL, "%s, %d threads", props->device, (int)props->n_threads);
+}
+
 static void check_running(struct doctor *doctor, struct session *session)
 {
     struct expert_props props;
@@ -115,15 +149,18 @@ static void check_running(struct doctor *doctor, struct session *session)
     check_model(doctor, &props);
     check_memory(doctor, &props, &stats);
     check_slots(doctor, &props);
+    check_limit(doctor, &props, &stats);
     if (strncmp(expert_address(session->client), "http", 4) == 0) {
         doctor_say(doctor, DOCTOR_NOTE, "machine", "run 'expert doctor' there, on its socket",
                    "not looked at: the daemon may be on another one");
         return;
     }
+    check_compute(doctor, &props);
     doctor_check_io(doctor, &props);
     doctor_check_huge_pages(doctor, &props, &stats);
     doctor_check_memlock(doctor, expert_address(session->client), &props);
     doctor_check_drive(doctor, props.model_path);
+    doctor_check_curve(doctor, &props);
 }
 
 int command_doctor(struct session *session)

@@ -28,5 +28,6 @@ void doctor_check_io(struct doctor *doctor, const struct expert_props *props);
 void doctor_check_huge_pages(struct doctor *doctor, const struct expert_props *props, const struct expert_stats *stats);
 void doctor_check_memlock(struct doctor *doctor, const char *socket_path, const struct expert_props *props);
 void doctor_check_drive(struct doctor *doctor, const char *model_path);
+void doctor_check_curve(struct doctor *doctor, const struct expert_props *props);
 
 #endif

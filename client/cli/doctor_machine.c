@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The first line of a small file; false when it cannot be read. */
@@ -61,6 +62,29 @@ void doctor_check_huge_pages(struct doctor *doctor, const struct expert_props *p
                    "memory may be too fragmented: they come by at the next start, or reserve "
                    "some with vm.nr_hugepages",
                    "none in use: expert slots lie in small pages");
+}
+
+/* What the daemon has measured of the drive, and follows. */
+void doctor_check_curve(struct doctor *doctor, const struct expert_props *props)
+{
+    char piece[UNITS_TEXT], depth[UNITS_TEXT], rate[UNITS_TEXT], date[32] = "";
+    time_t measured = (time_t)props->drive_measured_s;
+    struct tm tm;
+
+    if (props->read_bytes == EXPERT_UNSET || props->read_depth == EXPERT_UNSET)
+        return;
+    units_byte_count(piece, props->read_bytes);
+    units_count(depth, props->read_depth);
+    if (props->drive_measured_s > 0 && localtime_r(&measured, &tm) != NULL)
+        strftime(date, sizeof(date), ", measured on %Y-%m-%d", &tm);
+    if (props->drive_rate > 0)
+        doctor_say(doctor, DOCTOR_GOOD, "drive curve", NULL, "reads of %s, up to %s at once: %s/s%s", piece, depth,
+                   units_byte_count(rate, props->drive_rate), date);
+    else
+        doctor_say(doctor, DOCTOR_NOTE, "drive curve",
+                   "it is measured when the daemon has nothing to do, if the model is large; or: expertd "
+                   "--measure-drive, then restart it",
+                   "reads of %s, up to %s at once, as for any drive: this one's curve is not known", piece, depth);
 }
 
 /* The process that listens on a Unix socket; -1 when it cannot be told. */

@@ -109,6 +109,11 @@ static void print_machine(const struct expert_props *props)
     row("device", props->device);
     row("threads", units_count(a, props->n_threads));
     row("reads", props->io);
+    if (props->read_bytes != EXPERT_UNSET && props->read_depth != EXPERT_UNSET) {
+        snprintf(text, sizeof(text), "%s each, up to %s at once", units_byte_count(a, props->read_bytes),
+                 units_count(b, props->read_depth));
+        row("read in pieces", text);
+    }
     row("expertd", props->version);
 }
 
@@ -175,6 +180,8 @@ int command_stats(struct session *session)
     print_time(&stats);
     snprintf(text, sizeof(text), "%s of %s used", units_count(a, stats.slots_used), units_count(b, stats.slots));
     row("expert slots", text);
+    if (stats.given_back_bytes > 0)
+        row("given back", units_byte_count(a, stats.given_back_bytes));
     snprintf(text, sizeof(text), "%s, at most %s, budget %s", units_byte_count(a, stats.rss_bytes),
              units_byte_count(b, stats.peak_rss_bytes), units_byte_count(c, stats.memory_bytes));
     row("memory", text);

@@ -87,6 +87,8 @@ static int print_page(struct session *session, const struct expert_stats *stats,
     printf("slots %s of %s used; memory at most %s of %s\n", units_count(a, stats->slots_used),
            units_count(b, stats->slots), units_byte_count(c, stats->peak_rss_bytes),
            units_byte_count(d, stats->memory_bytes));
+    if (stats->given_back_bytes > 0)
+        printf("given back under memory pressure: %s of slots\n", units_byte_count(a, stats->given_back_bytes));
     print_sequences(sequences, n);
     printf("\nCtrl-C ends this.\n");
     return 0;
