@@ -129,7 +129,7 @@ bool cache_hinting(const struct cache *cache);
 
 /* Hold slots of at most so many bytes from now on, and as many of them as were opened when that is more: under memory
  * pressure slots go back to the kernel, the coldest experts' first, and are taken again later. Not below
- * cache_min_bytes, rounded up to huge pages. Between requests and with all views released, or -EBUSY; -ENOTSUP once a
+ * cache_min_bytes, rounded up to huge pages. Between requests and with all views released, or -EBUSY; -ENOTSUP while a
  * device has pinned the slots (cache/lend.h). Waits for reads that hints began. On an error (-ENOMEM: not all could be
  * taken again) the cache works on with what it has; cache_stats says how much. */
 int cache_resize(struct cache *cache, uint64_t slot_budget, struct err *err);

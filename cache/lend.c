@@ -61,8 +61,12 @@ void cache_adopt(struct cache *c, uint32_t key, uint32_t slot, bool good)
     slots_ready(&c->slots, slots_find(&c->slots, key));
 }
 
-uint32_t cache_slot_memory(struct cache *c, struct iovec *ret_pieces)
+void cache_hold_memory(struct cache *c, bool hold)
 {
-    c->memory_lent = true;
+    c->memory_held = hold;
+}
+
+uint32_t cache_slot_memory(const struct cache *c, struct iovec *ret_pieces)
+{
     return cache_buffers(&c->slots, ret_pieces);
 }

@@ -28,8 +28,10 @@ void cache_heat_add(struct cache *cache, uint32_t key);
 bool cache_make_room(struct cache *cache, uint32_t key, uint32_t *ret_slot, struct expert_view *ret_view);
 void cache_adopt(struct cache *cache, uint32_t key, uint32_t slot, bool good);
 
-/* The memory of all slots, piece by piece, [at most 256]; some may be empty. Returns their number. From now on it stays
- * where it is: cache_resize refuses, since what a device has pinned must not be exchanged under it. */
-uint32_t cache_slot_memory(struct cache *cache, struct iovec *ret_pieces);
+/* The memory of all slots, piece by piece, [at most 256]; some may be empty. Returns their number. */
+uint32_t cache_slot_memory(const struct cache *cache, struct iovec *ret_pieces);
+/* While held, it stays where it is: cache_resize refuses, since what a device has pinned must not be exchanged under
+ * it. */
+void cache_hold_memory(struct cache *cache, bool hold);
 
 #endif

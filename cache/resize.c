@@ -40,7 +40,7 @@ static int settle(struct cache *c, struct err *err)
 {
     int rc = 0;
 
-    if (c->memory_lent)
+    if (c->memory_held)
         return err_set(err, -ENOTSUP, "the slots are pinned for a device and stay as they are");
     if (c->request.n_given < c->request.n)
         return err_set(err, -EBUSY, "the request at hand has not been taken to its end");

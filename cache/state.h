@@ -53,7 +53,7 @@ struct cache {
     const struct expert_layout *layout;
     const struct pack *pack; /* NULL: none */
     bool verify;
-    bool memory_lent; /* the slots' memory is pinned by a device */
+    bool memory_held; /* the slots' memory is pinned by a device */
     struct files files;
     struct slots slots;
     struct reader *reader;

@@ -54,6 +54,7 @@ static void pin_all(struct tier *t)
     for (uint32_t i = 0; i < n; i++)
         if (pieces[i].iov_len > 0 && t->device->copy->pin(t->device, pieces[i].iov_base, pieces[i].iov_len) == 0)
             t->pinned[t->n_pinned++] = pieces[i];
+    cache_hold_memory(t->cache, t->n_pinned > 0);
 }
 
 static void unpin_all(struct tier *t)
@@ -62,6 +63,7 @@ static void unpin_all(struct tier *t)
         t->n_pinned--;
         t->device->copy->unpin(t->device, t->pinned[t->n_pinned].iov_base, t->pinned[t->n_pinned].iov_len);
     }
+    cache_hold_memory(t->cache, false);
 }
 
 /* A few copies of whatever lies in RAM slots, to know the bus. */

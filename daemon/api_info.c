@@ -198,13 +198,11 @@ static void put_cache(const struct cache_stats *c, struct jbuf *out)
     jbuf_printf(out,
                 "\"cache\":{\"hits\":%" PRIu64 ",\"misses\":%" PRIu64 ",\"hit_rate\":%.4f,\"bytes_read\":%" PRIu64
                 ",\"read_ns\":%" PRIu64 ",\"wait_ns\":%" PRIu64 ",\"door_ns\":%" PRIu64 ",\"busy_ns\":%" PRIu64
-                ",\"evictions\":%" PRIu64 ",\"reread\":%" PRIu64
-                ",\"pack_bad\":%" PRIu64
-                ",\"slots\":%" PRIu64 ",\"slots_used\":%" PRIu64 ",\"slot_bytes\":%" PRIu64 ",\"huge_bytes\":%" PRIu64
-                "}",
+                ",\"evictions\":%" PRIu64 ",\"reread\":%" PRIu64 ",\"pack_bad\":%" PRIu64 ",\"slots\":%" PRIu64
+                ",\"slots_used\":%" PRIu64 ",\"slot_bytes\":%" PRIu64 ",\"huge_bytes\":%" PRIu64 "}",
                 c->hits, c->misses, ratio(c->hits, c->hits + c->misses), c->bytes_read, c->read_ns, c->wait_ns,
-                c->door_ns, c->busy_ns,
-                c->evictions, c->reread, c->pack_bad, c->slots, c->slots_used, c->slot_bytes, c->huge_bytes);
+                c->door_ns, c->busy_ns, c->evictions, c->reread, c->pack_bad, c->slots, c->slots_used, c->slot_bytes,
+                c->huge_bytes);
 }
 
 static void put_prefetch(const struct engine_snapshot *s, struct jbuf *out)
