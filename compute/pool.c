@@ -13,7 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { LINE_BYTES = 64, SPINS = 1000 };
+/* Spinning lasts some hundreds of microseconds: between two regions of a token lie up to some tens of serial work. */
+enum { LINE_BYTES = 64, SPINS = 20000 };
 
 /* A counter that threads wait on: it only ever goes up (and round). */
 struct gate {

@@ -147,9 +147,10 @@ static void attention_on_thread(void *arg, uint32_t thread)
 {
     const struct attention_job *job = arg;
     const struct attention *a = job->a;
-    uint32_t unit, units_per_kv_head = (job->group + job->unit_heads - 1) / job->unit_heads;
+    uint32_t units_per_kv_head = (job->group + job->unit_heads - 1) / job->unit_heads;
+    uint32_t n_units = job->n_head_units * job->n_token_units;
 
-    while ((unit = cpu_take_unit(job->cpu, 0)) < job->n_head_units * job->n_token_units) {
+    for (uint32_t unit = thread; unit < n_units; unit = cpu_take_unit(job->cpu, 0)) {
         /* late tokens see the most keys: take them first */
         uint32_t token0 = (job->n_token_units - 1 - unit / job->n_head_units) * job->unit_tokens;
         uint32_t kv_head = unit % job->n_head_units / units_per_kv_head;

@@ -36,9 +36,10 @@ struct expert_part {
     uint32_t row0, n_rows;         /* of the call */
     uint32_t hidden0;              /* its first row in the scratch */
     uint32_t ff_unit0, down_unit0; /* its first units of work */
+    uint32_t unit_rows;            /* weight rows in each */
 };
 
-enum { CPU_PHASES = 3 };
+enum { CPU_PHASES = 3, UNIT_ROWS_MAX = 128 };
 
 struct cpu_device {
     struct device device;
@@ -65,14 +66,16 @@ static inline struct cpu_device *cpu_device_of(struct device *device)
     return (struct cpu_device *)device;
 }
 
-/* Run fn on all threads with fresh unit counters, one per phase between barriers. */
+/* Run fn on all threads with fresh unit counters, one per phase between barriers. Each thread's first unit is its own
+ * number, so that it can be fetched ahead; then they take what comes. */
 static inline void cpu_run(struct cpu_device *cpu, void (*fn)(void *arg, uint32_t thread), void *arg)
 {
     for (int phase = 0; phase < CPU_PHASES; phase++)
-        atomic_store_explicit(&cpu->next_unit[phase], 0, memory_order_relaxed);
+        atomic_store_explicit(&cpu->next_unit[phase], pool_threads(cpu->pool), memory_order_relaxed);
     pool_run(cpu->pool, fn, arg);
 }
 
+/* The unit after a thread's first. */
 static inline uint32_t cpu_take_unit(struct cpu_device *cpu, int phase)
 {
     return atomic_fetch_add_explicit(&cpu->next_unit[phase], 1, memory_order_relaxed);
@@ -94,6 +97,11 @@ struct product {
     const float *bias;   /* by weight row; may be NULL */
 };
 
+/* Weight rows that a thread takes at a time, of all the rows that so many tokens are multiplied with. With a few tokens
+ * rows are only read, and long streams read best; with many, a unit is two tiles. */
+uint32_t product_unit_rows(const struct cpu_device *cpu, uint64_t rows, uint32_t n_tokens);
+/* Have the first of a unit's weights fetched, before they are multiplied. */
+void product_fetch(const struct weight *w, uint32_t row0);
 /* Rows row0 .. row0 + n_rows - 1 of the weight times all tokens; `tile` has room for one. */
 void product_rows(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows, void *tile);
 

@@ -19,9 +19,8 @@ struct each_row {
 static void each_row_on_thread(void *arg, uint32_t thread)
 {
     const struct each_row *each = arg;
-    uint32_t row;
 
-    while ((row = cpu_take_unit(each->cpu, 0)) < each->n_rows)
+    for (uint32_t row = thread; row < each->n_rows; row = cpu_take_unit(each->cpu, 0))
         each->fn(each->arg, row);
 }
 

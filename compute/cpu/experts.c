@@ -3,10 +3,7 @@
 
 #include <errno.h>
 
-enum {
-    UNIT_ROWS = 32,   /* weight rows that a thread takes at a time */
-    TILE_TOKENS = 64, /* tokens whose gate and up values are held on the stack */
-};
+enum { HELD = 2048 }; /* gate and up values of a unit held on the stack */
 
 struct experts_job {
     struct cpu_device *cpu;
@@ -18,14 +15,14 @@ struct experts_job {
     float *y;
 };
 
-static uint32_t units_of(uint32_t rows)
+static uint32_t units_of(const struct expert_part *part, uint32_t rows)
 {
-    return (rows + UNIT_ROWS - 1) / UNIT_ROWS;
+    return (rows + part->unit_rows - 1) / part->unit_rows;
 }
 
-static uint32_t unit_rows(uint32_t rows, uint32_t row0)
+static uint32_t unit_rows(const struct expert_part *part, uint32_t rows, uint32_t row0)
 {
-    return rows - row0 < UNIT_ROWS ? rows - row0 : UNIT_ROWS;
+    return rows - row0 < part->unit_rows ? rows - row0 : part->unit_rows;
 }
 
 /* Rows are max_ff apart: experts of one call may differ in width (a shared one among the chosen). */
@@ -39,17 +36,17 @@ static void hidden_unit(const struct experts_job *job, const struct expert_part 
 {
     const struct cpu_kernels *k = &job->cpu->kernels;
     const struct expert_call *call = part->call;
-    uint32_t n_ff = unit_rows(call->gate.rows, ff0);
-    float gate[TILE_TOKENS * UNIT_ROWS], up[TILE_TOKENS * UNIT_ROWS];
+    uint32_t n_ff = unit_rows(part, call->gate.rows, ff0), n_tokens = HELD / part->unit_rows;
+    float gate[HELD], up[HELD];
 
-    for (uint32_t t = 0; t < part->n_rows; t += TILE_TOKENS) {
+    for (uint32_t t = 0; t < part->n_rows; t += n_tokens) {
         struct product p = {
             .w = &call->gate,
             .acts = job->rows[act_flavour_of(call->gate.type)],
             .src = call->src + part->row0 + t,
-            .n_tokens = part->n_rows - t < TILE_TOKENS ? part->n_rows - t : TILE_TOKENS,
+            .n_tokens = part->n_rows - t < n_tokens ? part->n_rows - t : n_tokens,
             .y = gate,
-            .y_stride = UNIT_ROWS,
+            .y_stride = part->unit_rows,
         };
 
         product_rows(k, &p, ff0, n_ff, unpacked);
@@ -58,7 +55,7 @@ static void hidden_unit(const struct experts_job *job, const struct expert_part 
         p.y = up;
         product_rows(k, &p, ff0, n_ff, unpacked);
         for (uint32_t i = 0; i < p.n_tokens; i++)
-            k->silu_mul(gate + i * UNIT_ROWS, up + i * UNIT_ROWS, n_ff,
+            k->silu_mul(gate + i * part->unit_rows, up + i * part->unit_rows, n_ff,
                         hidden_row(job->cpu, part->hidden0 + t + i) + ff0);
     }
 }
@@ -88,34 +85,71 @@ static void down_unit(const struct experts_job *job, const struct expert_part *p
 
     if (act_flavour_of(call->down.type) == ACT_F32)
         p.acts = (struct act_rows){ (const char *)hidden_row(cpu, part->hidden0), f32_stride };
-    product_rows(&cpu->kernels, &p, row0, unit_rows(call->down.rows, row0), unpacked);
+    product_rows(&cpu->kernels, &p, row0, unit_rows(part, call->down.rows, row0), unpacked);
 }
 
-/* Units are taken in rising order, so each thread's part only moves forward. */
+/* The part from `part` on that a unit of gate and up rows belongs to; NULL behind the last. Each thread's units rise,
+ * so it only moves forward. */
+static const struct expert_part *ff_part(const struct experts_job *job, const struct expert_part *part, uint32_t unit)
+{
+    if (unit >= job->n_ff_units)
+        return NULL;
+    while (unit >= part->ff_unit0 + units_of(part, part->call->gate.rows))
+        part++;
+    return part;
+}
+
+static const struct expert_part *down_part(const struct experts_job *job, const struct expert_part *part, uint32_t unit)
+{
+    if (unit >= job->n_down_units)
+        return NULL;
+    while (unit >= part->down_unit0 + units_of(part, part->call->down.rows))
+        part++;
+    return part;
+}
+
+static void ff_fetch(const struct experts_job *job, const struct expert_part *part, uint32_t unit)
+{
+    part = ff_part(job, part, unit);
+    if (part == NULL)
+        return;
+    product_fetch(&part->call->gate, (unit - part->ff_unit0) * part->unit_rows);
+    product_fetch(&part->call->up, (unit - part->ff_unit0) * part->unit_rows);
+}
+
+static void down_fetch(const struct experts_job *job, const struct expert_part *part, uint32_t unit)
+{
+    part = down_part(job, part, unit);
+    if (part != NULL)
+        product_fetch(&part->call->down, (unit - part->down_unit0) * part->unit_rows);
+}
+
+/* Whoever waits has the weights fetched that he will want first. */
 static void experts_on_thread(void *arg, uint32_t thread)
 {
     const struct experts_job *job = arg;
     struct cpu_device *cpu = job->cpu;
+    uint32_t n_threads = pool_threads(cpu->pool);
     const struct expert_part *part = cpu->parts;
-    uint32_t unit;
 
-    while ((unit = cpu_take_unit(cpu, 0)) < job->n_ff_units) {
-        while (unit >= part->ff_unit0 + units_of(part->call->gate.rows))
-            part++;
-        hidden_unit(job, part, (unit - part->ff_unit0) * UNIT_ROWS,
+    for (uint32_t unit = thread; (part = ff_part(job, part, unit)) != NULL; unit = cpu_take_unit(cpu, 0)) {
+        ff_fetch(job, part, unit + n_threads);
+        hidden_unit(job, part, (unit - part->ff_unit0) * part->unit_rows,
                     job->acts->unpacked + thread * job->acts->unpacked_bytes);
     }
+    down_fetch(job, cpu->parts, thread);
     pool_barrier(cpu->pool);
-    for (part = cpu->parts; (unit = cpu_take_unit(cpu, 1)) < job->n_rows;) {
+    part = cpu->parts;
+    for (uint32_t unit = thread; unit < job->n_rows; unit = cpu_take_unit(cpu, 1)) {
         while (unit >= part->hidden0 + part->n_rows)
             part++;
         prepare_unit(job, part, unit);
     }
     pool_barrier(cpu->pool);
-    for (part = cpu->parts; (unit = cpu_take_unit(cpu, 2)) < job->n_down_units;) {
-        while (unit >= part->down_unit0 + units_of(part->call->down.rows))
-            part++;
-        down_unit(job, part, (unit - part->down_unit0) * UNIT_ROWS, cpu->unpacked + thread * cpu->unpacked_bytes);
+    part = cpu->parts;
+    for (uint32_t unit = thread; (part = down_part(job, part, unit)) != NULL; unit = cpu_take_unit(cpu, 2)) {
+        down_fetch(job, part, unit + n_threads);
+        down_unit(job, part, (unit - part->down_unit0) * part->unit_rows, cpu->unpacked + thread * cpu->unpacked_bytes);
     }
 }
 
@@ -144,12 +178,14 @@ int cpu_experts(struct device *device, struct acts *acts, const struct expert_ca
     struct cpu_device *cpu = cpu_device_of(device);
     struct experts_job job = { .cpu = cpu, .acts = acts, .y = y };
     uint32_t max_rows = cpu->options.max_expert_rows;
+    uint64_t ff_rows = 0;
 
     for (uint32_t c = 0; c < n_calls; c++) {
         int r = experts_check(cpu, acts, &calls[c]);
 
         if (r < 0)
             return r;
+        ff_rows += calls[c].gate.rows;
         job.rows[act_flavour_of(calls[c].gate.type)] = cpu_acts_ready(cpu, acts, calls[c].gate.type);
         job.rows[act_flavour_of(calls[c].up.type)] = cpu_acts_ready(cpu, acts, calls[c].up.type);
     }
@@ -157,11 +193,14 @@ int cpu_experts(struct device *device, struct acts *acts, const struct expert_ca
         for (uint32_t row = 0; row < calls[c].n_rows;) {
             uint32_t n = calls[c].n_rows - row < max_rows - job.n_rows ? calls[c].n_rows - row : max_rows - job.n_rows;
 
-            cpu->parts[job.n_parts++] =
-                (struct expert_part){ &calls[c], row, n, job.n_rows, job.n_ff_units, job.n_down_units };
+            struct expert_part *part = &cpu->parts[job.n_parts++];
+
+            *part = (struct expert_part){
+                &calls[c], row, n, job.n_rows, job.n_ff_units, job.n_down_units, product_unit_rows(cpu, ff_rows, n)
+            };
             job.n_rows += n;
-            job.n_ff_units += units_of(calls[c].gate.rows);
-            job.n_down_units += units_of(calls[c].down.rows);
+            job.n_ff_units += units_of(part, calls[c].gate.rows);
+            job.n_down_units += units_of(part, calls[c].down.rows);
             row += n;
             if (job.n_rows == max_rows)
                 experts_slice_run(&job);
