@@ -8,12 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define PAGE_BYTES (4096UL)
 #define HUGE_BYTES (2UL << 20)
 #define ROUND_FROM_BYTES (32UL << 20) /* rounding a smaller block to huge pages would waste more than a sixteenth */
 
 static atomic_long allocations_left = -1;
+static _Atomic uint64_t interleaved_nodes;
 
 static bool may_allocate(void)
 {
@@ -107,6 +110,21 @@ static void *map_plain(size_t bytes)
     return p != MAP_FAILED ? p : NULL;
 }
 
+void mem_interleave(uint64_t nodes)
+{
+    atomic_store(&interleaved_nodes, nodes);
+}
+
+/* mbind; its numbers are of linux/mempolicy.h. */
+static void interleave(void *p, size_t bytes)
+{
+    enum { MPOL_INTERLEAVE = 3 };
+    uint64_t nodes = atomic_load(&interleaved_nodes);
+
+    if (nodes != 0)
+        syscall(SYS_mbind, p, bytes, MPOL_INTERLEAVE, &nodes, 8 * sizeof(nodes) + 1, 0);
+}
+
 int mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked)
 {
     size_t total = mem_map_bytes(bytes);
@@ -119,8 +137,10 @@ int mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked)
     p = huge ? map_aligned(total) : map_plain(total);
     if (p == NULL)
         return -ENOMEM;
-    if (huge)
+    if (huge) {
         madvise(p, total, MADV_HUGEPAGE);
+        interleave(p, total);
+    }
     if ((flags & MEM_POPULATE) && madvise(p, total, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
         munmap(p, total);
         return -ENOMEM;

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 void *mem_alloc(size_t bytes);             /* uninitialised; NULL when there is none */
 void *mem_zalloc(size_t bytes);            /* zeroed */
@@ -33,6 +34,9 @@ enum mem_map_flags {
  * MEM_HUGE from 2 MiB on. Returns 0 or -ENOMEM. `ret_locked` (may be NULL) tells whether MEM_LOCK was granted. */
 int mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked);
 size_t mem_map_bytes(size_t bytes); /* what mem_map really takes, after rounding; 0 when that overflows */
+/* From now on mem_map with MEM_HUGE spreads pages over these memory nodes, a set of 1 << node, page by page: any thread
+ * may come to work on any of them. 0, the default: where they are first touched. Refused by the kernel: likewise. */
+void mem_interleave(uint64_t nodes);
 void mem_unmap(void *p, size_t bytes); /* the same `bytes` that mem_map was given; NULL is allowed */
 
 /* Part of a mapping, whole pages (of 2 MiB where MEM_HUGE was asked for, or they are not set free). Let go: the

@@ -35,9 +35,10 @@ const char *cpu_level_name(enum cpu_level level);
 const char *cpu_level_needs(enum cpu_level level);   /* of the CPU, in words */
 bool cpu_level_runs(enum cpu_level level);           /* on this machine */
 enum cpu_level cpu_level_within(enum cpu_level cap); /* the best that this machine runs, up to the cap */
-bool cpu_level_is_fast(enum cpu_level level,
-                       enum quant_type type); /* multiplies packed weights without unpacking rows */
-uint32_t cpu_threads_detect(void);            /* physical cores, affinity and cgroup quota considered; at least 1 */
+/* Whether the level multiplies packed weights of a format without unpacking rows. */
+bool cpu_level_is_fast(enum cpu_level level, enum quant_type type);
+uint64_t cpu_nodes_detect(void);   /* memory nodes with usable CPUs, a set of 1 << node; 0 when unknown */
+uint32_t cpu_threads_detect(void); /* physical cores, affinity and cgroup quota considered; at least 1 */
 
 /* Bytes that cpu_device_open will take for scratch, for the budget. */
 size_t cpu_device_bytes(const struct cpu_device_options *options);

@@ -159,6 +159,11 @@ void pool_close(struct pool *pool)
     mem_unmap(pool, sizeof(*pool));
 }
 
+void pool_place(struct pool *pool, uint32_t thread, const cpu_set_t *place)
+{
+    pthread_setaffinity_np(pool->workers[thread - 1].id, sizeof(*place), place);
+}
+
 uint32_t pool_threads(const struct pool *pool)
 {
     return pool->n_threads;

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,10 @@ struct pool;
 /* n_threads counts the caller: 1 starts no thread. */
 int pool_open(uint32_t n_threads, struct pool **ret_pool, struct err *err);
 void pool_close(struct pool *pool); /* NULL is allowed */
+
+/* Keep a thread on some CPUs; 1 <= thread < n. Thread 0 is the caller's own and is left alone: threads that it starts
+ * later would inherit the place. A refusal changes nothing but speed. */
+void pool_place(struct pool *pool, uint32_t thread, const cpu_set_t *place);
 
 uint32_t pool_threads(const struct pool *pool);
 void pool_run(struct pool *pool, void (*fn)(void *arg, uint32_t thread), void *arg);

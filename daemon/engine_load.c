@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/processor.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -154,6 +155,7 @@ int engine_load(struct engine *e, struct err *err)
     atomic_store(&e->slot_bytes_wanted, e->slot_bytes_set = e->service->budget.slots);
     snprintf(e->totals.io, sizeof(e->totals.io), "%s", cache_describe(e->cache));
     engine_say_parts(e);
+    processor_say_pages();
     cache_drive(e->cache, &e->totals.drive);
     if (e->totals.drive.doubt == NULL)
         service_say_drive(&e->totals.drive);

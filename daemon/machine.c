@@ -224,6 +224,35 @@ int machine_alarms(const char *root, int ret_fds[MACHINE_ALARMS])
     return n;
 }
 
+static uint64_t or_zero(uint64_t v)
+{
+    return v == UINT64_MAX ? 0 : v;
+}
+
+static bool file_says(const char *path, const char *words)
+{
+    char line[128] = "";
+    FILE *f = fopen(path, "re");
+
+    if (!f)
+        return false;
+    if (!fgets(line, sizeof(line), f))
+        line[0] = '\0';
+    fclose(f);
+    return strstr(line, words) != NULL;
+}
+
+void machine_pages(const char *root, struct machine_pages *ret_pages)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/proc/self/smaps_rollup", root);
+    ret_pages->anonymous = or_zero(keyed_number(path, "Anonymous:", 1024));
+    ret_pages->huge = or_zero(keyed_number(path, "AnonHugePages:", 1024));
+    snprintf(path, sizeof(path), "%s/sys/kernel/mm/transparent_hugepage/enabled", root);
+    ret_pages->off = file_says(path, "[never]");
+}
+
 /* Read-only segments hold nothing that is not in the file: what is needed again comes back from the page cache. */
 static int give_back_segments(struct dl_phdr_info *info, size_t size, void *ctx)
 {

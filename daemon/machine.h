@@ -29,6 +29,15 @@ void machine_memory(const char *root, struct machine_memory *ret_memory);
 #define MACHINE_ALARMS 2
 int machine_alarms(const char *root, int ret_fds[MACHINE_ALARMS]);
 
+/* This process's own pages, and how many of them are huge. */
+struct machine_pages {
+    uint64_t anonymous, huge;
+    bool off; /* the kernel is told never to make huge ones */
+};
+
+/* 0 where unknown. Walks the page tables: some milliseconds per GiB of small pages. */
+void machine_pages(const char *root, struct machine_pages *ret_pages);
+
 /* Drop the pages of the program and its libraries that were touched only to load them; what runs comes back by itself.
  * Worth two or three MiB of a small budget. Page by page, it is worth two more: where a page is touched, the kernel
  * maps the 64 KiB around it, too, but not beyond the ends of a mapping, and advice for every other page makes mappings

@@ -2,6 +2,8 @@
 #include "daemon/processor.h"
 
 #include "base/log.h"
+#include "base/mem.h"
+#include "daemon/config.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -66,4 +68,35 @@ void processor_say(const struct gguf *gguf, enum cpu_level asked)
         log_warning("%s", note);
     if (*processor_format_note(types_of(gguf), got, note))
         log_warning("%s", note);
+}
+
+void processor_spread_memory(void)
+{
+    uint64_t nodes = cpu_nodes_detect();
+    int n = __builtin_popcountll(nodes);
+
+    if (n < 2)
+        return;
+    mem_interleave(nodes);
+    log_info("memory: weights and slots are spread over %d memory nodes", n);
+}
+
+const char *processor_pages_note(const struct machine_pages *pages, char note[PROCESSOR_NOTE])
+{
+    char huge[24], all[24];
+
+    snprintf(note, PROCESSOR_NOTE, "memory: %s of %s lie in huge pages%s", size_format(pages->huge, huge),
+             size_format(pages->anonymous, all),
+             pages->off ? "; the kernel makes none: write madvise to /sys/kernel/mm/transparent_hugepage/enabled" : "");
+    return note;
+}
+
+void processor_say_pages(void)
+{
+    struct machine_pages pages;
+    char note[PROCESSOR_NOTE];
+
+    machine_pages("", &pages);
+    if (pages.anonymous > 0)
+        log_info("%s", processor_pages_note(&pages, note));
 }

@@ -9,6 +9,7 @@
 #define EXPERTD_DAEMON_PROCESSOR_H
 
 #include "compute/cpu_device.h"
+#include "daemon/machine.h"
 #include "model/gguf.h"
 
 #include <stddef.h>
@@ -27,7 +28,15 @@ const char *processor_level_note(enum cpu_level asked, enum cpu_level got, char 
  * level none has, and processor_level_note says so. */
 const char *processor_format_note(uint64_t types, enum cpu_level level, char note[PROCESSOR_NOTE]);
 
-/* All of it to the log. */
+/* Both to the log. */
 void processor_say(const struct gguf *gguf, enum cpu_level asked);
+
+/* Where there are several memory nodes, large blocks that are taken from now on lie on all of them, and that is said.
+ */
+void processor_spread_memory(void);
+
+/* How much of this process's memory is in huge pages, once all is taken: what the log says. */
+const char *processor_pages_note(const struct machine_pages *pages, char note[PROCESSOR_NOTE]);
+void processor_say_pages(void);
 
 #endif

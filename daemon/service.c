@@ -356,6 +356,7 @@ int service_open(const struct config *config, struct service *ret_service, struc
         r = open_pack(&service, err);
     if (r == 0) {
         processor_say(model_gguf(service.model), config->cpu_level);
+        processor_spread_memory();
         service.n_threads = processor_threads(config->threads);
         r = gpu_find(config, &service.gpu, err);
     }

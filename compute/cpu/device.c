@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/mem.h"
 #include "compute/cpu/cpu_internal.h"
+#include "compute/cpu/threads.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -123,6 +124,15 @@ size_t cpu_device_bytes(const struct cpu_device_options *options)
     return sizeof(cpu) + scratch_lay(&cpu, NULL, threads_of(options));
 }
 
+static void place_threads(const struct cpu_device *cpu)
+{
+    cpu_set_t place;
+
+    for (uint32_t thread = 1; thread < cpu->options.n_threads; thread++)
+        if (cpu_place(cpu->options.n_threads, thread, &place))
+            pool_place(cpu->pool, thread, &place);
+}
+
 int cpu_device_open(const struct cpu_device_options *options, struct device **ret_device, struct err *err)
 {
     struct cpu_device *cpu;
@@ -154,6 +164,7 @@ int cpu_device_open(const struct cpu_device_options *options, struct device **re
         device_close(&cpu->device);
         return r;
     }
+    place_threads(cpu);
     *ret_device = &cpu->device;
     return 0;
 }

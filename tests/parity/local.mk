@@ -16,7 +16,8 @@ parity_tests = \
 	tests/parity/test_kernels \
 	tests/parity/test_levels \
 	tests/parity/test_pool \
-	tests/parity/test_quant
+	tests/parity/test_quant \
+	tests/parity/test_threads
 check_PROGRAMS += $(parity_tests)
 TESTS += $(parity_tests)
 
@@ -52,6 +53,10 @@ endif
 tests_parity_test_levels_SOURCES = tests/parity/test_levels.c
 tests_parity_test_levels_CPPFLAGS = $(PARITY_CPPFLAGS)
 tests_parity_test_levels_LDADD = $(PARITY_LDADD)
+
+tests_parity_test_threads_SOURCES = tests/parity/test_threads.c
+tests_parity_test_threads_CPPFLAGS = $(PARITY_CPPFLAGS)
+tests_parity_test_threads_LDADD = $(PARITY_LDADD)
 
 tests_parity_test_pool_SOURCES = tests/parity/test_pool.c
 tests_parity_test_pool_CPPFLAGS = $(PARITY_CPPFLAGS)

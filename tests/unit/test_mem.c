@@ -5,6 +5,8 @@
 #include <criterion/criterion.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 Test(mem, fails_after_the_nth)
 {
@@ -66,4 +68,48 @@ Test(arith, overflow_is_told)
     cr_assert(u64_align_up(4096, 4096, &v) && v == 4096);
     cr_assert_not(u64_align_up(UINT64_MAX - 5, 4096, &v));
     cr_assert_eq(u64_align_down(8191, 4096), 4096);
+}
+
+/* What the kernel says of an address: its policy. */
+static long policy_at(void *p, int *ret_policy)
+{
+    enum { MPOL_F_ADDR = 2 };
+
+    return syscall(SYS_get_mempolicy, ret_policy, NULL, 0, p, MPOL_F_ADDR);
+}
+
+Test(mem, large_blocks_are_interleaved_when_that_is_asked_for)
+{
+    enum { MPOL_DEFAULT = 0, MPOL_INTERLEAVE = 3 };
+    size_t bytes = 4 << 20;
+    int policy = -1;
+    void *p, *small;
+
+    cr_assert_eq(mem_map(bytes, MEM_HUGE, &p, NULL), 0);
+    if (policy_at(p, &policy) != 0)
+        cr_skip_test("skipped: this kernel knows no memory nodes");
+    cr_assert_eq(policy, MPOL_DEFAULT);
+    mem_unmap(p, bytes);
+    mem_interleave(1);
+    cr_assert_eq(mem_map(bytes, MEM_HUGE | MEM_POPULATE, &p, NULL), 0);
+    cr_assert_eq(mem_map(4096, MEM_HUGE, &small, NULL), 0);
+    mem_interleave(0);
+    cr_assert_eq(policy_at(p, &policy), 0);
+    cr_assert_eq(policy, MPOL_INTERLEAVE);
+    cr_assert_eq(policy_at(small, &policy), 0);
+    cr_assert_eq(policy, MPOL_DEFAULT);
+    memset(p, 1, bytes);
+    mem_unmap(p, bytes);
+    mem_unmap(small, 4096);
+}
+
+Test(mem, nodes_that_are_not_there_are_no_error)
+{
+    unsigned char *p;
+
+    mem_interleave((uint64_t)1 << 63);
+    cr_assert_eq(mem_map(4 << 20, MEM_HUGE | MEM_POPULATE, (void **)&p, NULL), 0);
+    mem_interleave(0);
+    cr_assert_eq(p[12345], 0);
+    mem_unmap(p, 4 << 20);
 }

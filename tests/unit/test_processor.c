@@ -5,6 +5,8 @@
 #include "daemon/processor.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static char note[PROCESSOR_NOTE];
@@ -66,4 +68,42 @@ Test(processor, threads_stay_within_the_machine)
     cr_assert_eq(processor_threads(most), most);
     cr_assert_eq(processor_threads(1), 1);
     cr_assert_leq(processor_threads(0), most);
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    cr_assert_not_null(f, "%s", path);
+    fputs(text, f);
+    fclose(f);
+}
+
+Test(processor, huge_pages_are_counted_and_their_lack_is_explained)
+{
+    char root[] = "/tmp/expertd-pages-XXXXXX", command[512], path[512];
+    struct machine_pages pages;
+
+    cr_assert_not_null(mkdtemp(root));
+    machine_pages(root, &pages);
+    cr_assert_eq(pages.anonymous, 0);
+    cr_assert_not(pages.off);
+    snprintf(command, sizeof(command), "mkdir -p %s/proc/self %s/sys/kernel/mm/transparent_hugepage", root, root);
+    cr_assert_eq(system(command), 0);
+    snprintf(path, sizeof(path), "%s/proc/self/smaps_rollup", root);
+    write_file(path, "5555-7fff ---p 00000000 00:00 0 [rollup]\nRss: 9000 kB\nAnonymous:       8192 kB\n"
+                     "AnonHugePages:    4096 kB\n");
+    snprintf(path, sizeof(path), "%s/sys/kernel/mm/transparent_hugepage/enabled", root);
+    write_file(path, "always [madvise] never\n");
+    machine_pages(root, &pages);
+    cr_assert_eq(pages.anonymous, 8 << 20);
+    cr_assert_eq(pages.huge, 4 << 20);
+    cr_assert_not(pages.off);
+    cr_assert_str_eq(processor_pages_note(&pages, note), "memory: 4.0 MiB of 8.0 MiB lie in huge pages");
+    write_file(path, "always madvise [never]\n");
+    machine_pages(root, &pages);
+    cr_assert(pages.off);
+    says(processor_pages_note(&pages, note), "transparent_hugepage/enabled");
+    snprintf(command, sizeof(command), "rm -rf '%s'", root);
+    cr_assert_eq(system(command), 0);
 }
