@@ -529,3 +529,38 @@ Test(cache_resize, with_reads_in_flight)
     cache_close(cache);
     expert_file_fini(&file);
 }
+
+/* The router has spoken: what is missing is being read before anything that is there has been given out. */
+Test(cache, missing_ones_are_read_before_any_resident_one_is_computed)
+{
+    struct io_sim sim = { .hold = true };
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache;
+    struct expert_door *door;
+    struct expert_view view;
+    size_t index;
+
+    expert_file_init(&file, &small);
+    cache_options_default(&options);
+    options.slot_budget = 1 << 30;
+    options.on_io_open = io_sim_open;
+    options.io_ctx = &sim;
+    cache = door_check_open(&file, &options);
+    door = cache_door(cache);
+    cr_assert_eq(door_check_ask(cache, &file, 1, (uint16_t[]){ 3 }, 1, NULL), 0);
+    cr_assert_eq(sim.n_in_flight, 0);
+    cr_assert_eq(door->ops->request(door, 1, (uint16_t[]){ 9, 3, 7 }, 3, NULL), 0);
+    cr_assert_gt(sim.n_in_flight, 0);
+    cr_assert_eq(door->ops->next(door, &index, &view, NULL), 1);
+    cr_assert_eq(index, 1, "the resident one first");
+    cr_assert_gt(sim.n_in_flight, 0);
+    door->ops->release(door, &view);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(door->ops->next(door, &index, &view, NULL), 1);
+        cr_assert(expert_file_matches(&file, 1, index == 0 ? 9 : 7, &view));
+        door->ops->release(door, &view);
+    }
+    cache_close(cache);
+    expert_file_fini(&file);
+}
