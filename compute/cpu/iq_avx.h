@@ -357,21 +357,4 @@ SIMD_INLINE void iq_unpack(enum quant_type type, const uint8_t *p, size_t n, str
     X(IQ1_S, iq1_s)     \
     X(IQ1_M, iq1_m)
 
-#define IQ_UNPACK(format, name)                                                                                        \
-    static void unpack_##name##_rows(enum quant_type type, const void *src, size_t row_bytes, size_t n_rows, size_t n, \
-                                     void *tile)                                                                       \
-    {                                                                                                                  \
-        for (size_t r = 0; r < n_rows; r++)                                                                            \
-            iq_unpack(QUANT_##format, (const uint8_t *)src + r * row_bytes, n,                                         \
-                      (struct quant_super *)((char *)tile + r * tile_row_bytes(ACT_SUPER, n)));                        \
-    }
-IQ_FORMATS(IQ_UNPACK)
-
-#define IQ_FILL_UNPACK(format, name) k->unpack[QUANT_##format] = unpack_##name##_rows;
-
-static inline void iq_unpack_fill(struct cpu_kernels *k)
-{
-    IQ_FORMATS(IQ_FILL_UNPACK)
-}
-
 #endif

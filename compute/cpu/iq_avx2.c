@@ -69,10 +69,21 @@ SIMD_INLINE void rows_iq(enum quant_type type, const void *w, size_t row_bytes, 
     }
 IQ_FORMATS(IQ_ROWS)
 
-#define IQ_FILL(format, name) k->rows[QUANT_##format] = rows_##name;
+#define IQ_UNPACK(format, name)                                                                                        \
+    static void unpack_##name##_rows(enum quant_type type, const void *src, size_t row_bytes, size_t n_rows, size_t n, \
+                                     void *tile)                                                                       \
+    {                                                                                                                  \
+        for (size_t r = 0; r < n_rows; r++)                                                                            \
+            iq_unpack(QUANT_##format, (const uint8_t *)src + r * row_bytes, n,                                         \
+                      (struct quant_super *)((char *)tile + r * tile_row_bytes(ACT_SUPER, n)));                        \
+    }
+IQ_FORMATS(IQ_UNPACK)
+
+#define IQ_FILL(format, name)              \
+    k->rows[QUANT_##format] = rows_##name; \
+    k->unpack[QUANT_##format] = unpack_##name##_rows;
 
 void AVX2_FILL(iq)(struct cpu_kernels *k)
 {
     IQ_FORMATS(IQ_FILL)
-    iq_unpack_fill(k);
 }

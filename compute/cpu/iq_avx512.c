@@ -75,5 +75,4 @@ IQ_FORMATS(IQ_ROWS)
 void avx512_iq_fill(struct cpu_kernels *k)
 {
     IQ_FORMATS(IQ_FILL)
-    iq_unpack_fill(k);
 }

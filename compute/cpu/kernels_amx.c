@@ -82,14 +82,14 @@ struct super_acts {
     float d[TOKENS];
 };
 
-static inline void super_acts_take(struct super_acts *x, const void *const *acts, size_t n_tokens, size_t b)
+static inline void super_acts_take(bool mins, struct super_acts *x, const void *const *acts, size_t n_tokens, size_t b)
 {
     for (size_t t = 0; t < n_tokens; t++) {
         const struct act_super *a = (const struct act_super *)acts[t] + b;
 
         for (size_t step = 0; step < QUANT_SUPER / AMX_STEP; step++)
             memcpy(x->q[step][t], a->q + step * AMX_STEP, AMX_STEP);
-        for (size_t g = 0; g < QUANT_GROUPS; g++) {
+        for (size_t g = 0; mins && g < QUANT_GROUPS; g++) {
             x->sum_low[t][g] = (uint8_t)a->sum[g];
             x->sum_high[t][g] = (int8_t)(a->sum[g] >> 8);
         }
@@ -134,7 +134,7 @@ static inline __attribute__((always_inline)) void super_group(bool mins, const s
     struct sums sums;
 
     for (size_t b = 0; b < n_blocks; b++) {
-        super_acts_take(&x, acts, n_tokens, b);
+        super_acts_take(mins, &x, acts, n_tokens, b);
         super_products(&x, &w[b], &sums);
         for (size_t t = 0; t < n_tokens; t++)
             *lane_at(&lanes, b, t) += times(w[b].d, x.d[t], whole_f32(&sums, t));
@@ -170,34 +170,79 @@ static void dots_super_mins(const void *tile, size_t n_rows, size_t n, const voi
     dots_super(true, tile, n_rows, n, acts, n_acts, y, y_stride);
 }
 
-static inline void super_row_put(const struct quant_super *s, size_t r, struct amx_super *w)
-{
-    for (size_t i = 0; i < QUANT_SUPER; i++) {
-        int v = s->scale[i / QUANT_GROUP] * (s->q[i] - s->offset);
-        size_t line = i % AMX_STEP / 4, at = 4 * r + i % 4;
+typedef int32_t line_i32 __attribute__((vector_size(AMX_LINE), aligned(4), may_alias));
 
-        w->low[i / AMX_STEP][line][at] = (int8_t)(v & 255);
-        w->high[i / AMX_STEP][line][at] = (int8_t)(v >> 8);
+/* Lanes of a and b whose numbers differ in bit k change places across. */
+#define LANES(f, k)                                                                                                   \
+    {                                                                                                                 \
+        f(0, k), f(1, k), f(2, k), f(3, k), f(4, k), f(5, k), f(6, k), f(7, k), f(8, k), f(9, k), f(10, k), f(11, k), \
+            f(12, k), f(13, k), f(14, k), f(15, k)                                                                    \
     }
+#define FIRST(j, k) ((j) & (k) ? 16 + (j) - (k) : (j))
+#define SECOND(j, k) ((j) & (k) ? 16 + (j) : (j) + (k))
+#define SWAP(r, k)                                                              \
+    _Pragma("GCC unroll 16") for (int i = 0; i < AMX_ROWS; i++)                 \
+        if ((i & (k)) == 0) {                                                   \
+            line_i32 a = (r)[i], b = (r)[i + (k)];                              \
+                                                                                \
+            (r)[i] = __builtin_shuffle(a, b, (line_i32)LANES(FIRST, k));        \
+            (r)[i + (k)] = __builtin_shuffle(a, b, (line_i32)LANES(SECOND, k)); \
+        }
+
+/* 64 weights of sixteen rows to lines: sixteen times sixteen fours of bytes, transposed. */
+static void lines_put(const int8_t (*rows)[QUANT_SUPER], size_t at, amx_lines lines)
+{
+    line_i32 r[AMX_ROWS];
+
+    for (int i = 0; i < AMX_ROWS; i++)
+        memcpy(&r[i], rows[i] + at, sizeof(r[i]));
+    SWAP(r, 1)
+    SWAP(r, 2)
+    SWAP(r, 4)
+    SWAP(r, 8)
+    memcpy(lines, r, sizeof(r));
+}
+
+/* A block of sixteen rows on its way. */
+struct planes {
+    int8_t low[AMX_ROWS][QUANT_SUPER], high[AMX_ROWS][QUANT_SUPER];
+};
+
+static inline void super_row_put(const struct quant_super *s, size_t r, struct planes *planes, struct amx_super *w)
+{
+    for (int g = 0; g < QUANT_GROUPS; g++)
+        for (int i = QUANT_GROUP * g; i < QUANT_GROUP * (g + 1); i++) {
+            int16_t v = (int16_t)(s->scale[g] * (int16_t)(s->q[i] - s->offset));
+
+            planes->low[r][i] = (int8_t)v;
+            planes->high[r][i] = (int8_t)(v >> 8);
+        }
     for (size_t g = 0; g < QUANT_GROUPS; g++)
         w->min[g / 4][4 * r + g % 4] = (int8_t)s->min[g];
     w->d[r] = s->d;
     w->dmin[r] = s->dmin;
 }
 
-/* Rows that are missing are whatever the memory held: their products are not stored, and integers do not trap. */
+/* Rows that are missing are whatever the memory held: their products are not stored, and nothing traps. */
 static void unpack_super(enum quant_type type, const void *src, size_t row_bytes, size_t n_rows, size_t n, void *tile)
 {
     struct amx_super *w = tile;
     size_t block_bytes = quant_info(type)->block_bytes;
+    struct planes planes;
 
-    for (size_t r = 0; r < n_rows; r++)
-        for (size_t b = 0; b < n / QUANT_SUPER; b++) {
+    memset(&planes, 0, sizeof(planes));
+    for (size_t b = 0; b < n / QUANT_SUPER; b++, w++) {
+        for (size_t r = 0; r < n_rows; r++) {
             struct quant_super s;
 
             super_unpack_block(type, (const uint8_t *)src + r * row_bytes + b * block_bytes, &s);
-            super_row_put(&s, r, &w[b]);
+            super_row_put(&s, r, &planes, w);
         }
+        for (size_t step = 0; step < QUANT_SUPER / AMX_STEP; step++) {
+            lines_put(planes.low, step * AMX_STEP, w->low[step]);
+            lines_put(planes.high, step * AMX_STEP, w->high[step]);
+        }
+    }
 }
 
 struct small_acts {
