@@ -4,7 +4,9 @@ EXTRA_PROGRAMS += $(benches)
 CLEANFILES += $(benches)
 EXTRA_DIST += bench/compare.py bench/engines.py bench/memory.py
 
-bench_replay_SOURCES = bench/replay.c
+replay_sources = bench/trace.c bench/trace.h bench/replay_sim.c bench/replay_sim.h
+
+bench_replay_SOURCES = bench/replay.c bench/replay_svg.c bench/replay_svg.h $(replay_sources)
 bench_replay_LDADD = libcache.a $(LIBS_BASE)
 
 bench_kernels_SOURCES = bench/kernels.c

@@ -70,8 +70,8 @@ uint64_t cache_overhead_bytes(const struct expert_layout *layout, const struct c
             n_slots += plan.class[c].n_slots;
     else /* not known yet */
         n_slots = n_keys;
-    return (64 << 10) + n_keys * 512 + n_slots * 512 + (uint64_t)layout->n_experts * 64 +
-           depth_of(options) * (12ULL << 10);
+    return (64 << 10) + shadow_bytes(layout->n_layers, layout->n_experts) + n_keys * 512 + n_slots * 512 +
+           (uint64_t)layout->n_experts * 64 + depth_of(options) * (12ULL << 10);
 }
 
 static void describe(struct cache *c, const char *engine, const char *why)
@@ -128,13 +128,29 @@ static int tables_alloc(struct cache *c, struct err *err)
     c->request.asked_ns = mem_calloc(n_experts, sizeof(*c->request.asked_ns));
     c->named = mem_calloc(n_experts, sizeof(*c->named));
     c->index_of = mem_calloc(n_experts, sizeof(*c->index_of));
+    c->found = mem_calloc(n_experts, sizeof(*c->found));
     c->slot_index = mem_calloc(c->slots.n_slots, sizeof(*c->slot_index));
     c->slot_reread = mem_calloc(c->slots.n_slots, sizeof(*c->slot_reread));
     c->pack_bad = mem_calloc(c->pack != NULL ? (size_t)c->layout->n_layers * n_experts : 1, sizeof(*c->pack_bad));
     if (c->request.ready == NULL || c->request.slot == NULL || c->request.asked_ns == NULL || c->named == NULL ||
-        c->index_of == NULL || c->slot_index == NULL || c->slot_reread == NULL || c->pack_bad == NULL)
+        c->index_of == NULL || c->slot_index == NULL || c->found == NULL || c->slot_reread == NULL ||
+        c->pack_bad == NULL)
         return err_sys(err, ENOMEM, "expert cache");
     return 0;
+}
+
+static int shadow_init(struct cache *c, struct err *err)
+{
+    struct shadow_shape shape = { .n_layers = c->layout->n_layers,
+                                  .n_experts = c->layout->n_experts,
+                                  .n_classes = c->slots.plan.n_classes,
+                                  .class_of_layer = c->slots.class_of_layer,
+                                  .max_keys = SHADOW_KEYS,
+                                  .window = SHADOW_WINDOW };
+
+    for (uint32_t i = 0; i < shape.n_classes; i++)
+        shape.n_slots[i] = c->slots.plan.class[i].n_slots;
+    return shadow_open(&shape, &c->shadow) < 0 ? err_sys(err, ENOMEM, "expert cache") : 0;
 }
 
 int cache_open(const struct expert_layout *layout, const struct cache_options *options, struct cache **ret_cache,
@@ -153,6 +169,8 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
         rc = slots_init(&c->slots, layout, c->files.block, options->slot_budget, options->policy, err);
     if (rc == 0)
         rc = tables_alloc(c, err);
+    if (rc == 0)
+        rc = shadow_init(c, err);
     if (rc == 0)
         rc = catalog_open(layout, &(struct catalog_options){ .dir = options->catalog_dir }, &c->catalog, err);
     if (rc == 0)
@@ -175,6 +193,8 @@ void cache_close(struct cache *cache)
         return;
     reader_close(cache->reader);
     catalog_close(cache->catalog);
+    mem_free(cache->found);
+    shadow_close(cache->shadow);
     mem_free(cache->pack_bad);
     mem_free(cache->slot_reread);
     mem_free(cache->slot_index);
@@ -218,6 +238,7 @@ void cache_stats(const struct cache *cache, struct cache_stats *ret_stats)
         .slot_bytes = atomic_load_explicit(&n->slot_bytes, memory_order_relaxed),
         .huge_bytes = atomic_load_explicit(&n->huge_bytes, memory_order_relaxed),
     };
+    shadow_counts(cache->shadow, &ret_stats->shadow);
 }
 
 const char *cache_note(const struct cache *cache)

@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "cache/drive.h"
 #include "cache/policy.h"
+#include "cache/shadow.h"
 #include "model/experts.h"
 #include "model/layout.h"
 
@@ -74,6 +75,7 @@ struct cache_stats {
     uint64_t slots, slots_used; /* less those given back */
     uint64_t slot_bytes;        /* memory held by slots */
     uint64_t huge_bytes;        /* of which in huge pages */
+    struct shadow_counts shadow; /* what each policy would have hit */
 };
 
 struct cache;

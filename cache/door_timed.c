@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
+#include "cache/lend.h"
 #include "cache/state.h"
 
 #include "base/clock.h"
 
-/* The door with a clock beside it: what the engine's thread spends in here besides waiting for reads. */
+/* The door with a clock and the shadows beside it: door_ns is what the engine's thread spends in here besides
+ * waiting for
+ * reads. */
 
 static uint64_t spent_waiting(const struct cache *c)
 {
@@ -26,11 +29,34 @@ static void leave(struct expert_door *door, const struct span *span)
     cache_count(&c->counters.door_ns, clock_ns() - span->start_ns - (spent_waiting(c) - span->waited_ns));
 }
 
+/* Noted before the request, which may have read some by the time it returns. */
+static void note_found(struct cache *c, uint32_t layer, const uint16_t *ids, size_t n)
+{
+    int index = expert_layout_find(c->layout, layer);
+
+    for (size_t i = 0; i < n && index >= 0; i++)
+        if (ids[i] < c->layout->n_experts)
+            c->found[ids[i]] = cache_has(c, (uint32_t)index * c->layout->n_experts + ids[i]);
+}
+
+static bool was_found(const void *ctx, uint16_t id)
+{
+    const struct cache *c = ctx;
+
+    return c->found[id];
+}
+
 static int timed_request(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n, struct err *err)
 {
+    struct cache *c = (struct cache *)door;
     struct span span = enter(door);
-    int rc = door_ops.request(door, layer, ids, n, err);
+    int rc;
 
+    note_found(c, layer, ids, n);
+    rc = door_ops.request(door, layer, ids, n, err);
+    /* The missing ones are being read meanwhile. */
+    if (rc == 0)
+        shadow_request(c->shadow, c->request.layer_index, ids, n, was_found, c);
     leave(door, &span);
     return rc;
 }

@@ -69,6 +69,8 @@ struct cache {
     bool *pack_bad;       /* [n_keys] not to be read from the pack */
     char pack_note[600];  /* empty while no record is bad */
     struct measure measure;
+    struct shadow *shadow;
+    bool *found; /* [n_experts] of the request in hand: whether it was there when asked for; for the shadow */
     struct cache_counters counters;
     char description[720];
 };

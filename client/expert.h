@@ -278,6 +278,9 @@ struct expert_stats {
     int64_t given_back_bytes; /* room for experts given back for want of memory elsewhere, for now */
     int64_t limit_bytes;      /* of the control group that is tightest; unset without one */
     int64_t limit_left_bytes; /* and what it leaves */
+    /* Of the experts that are followed: asked for, found, and what each policy, or foresight, would have found. */
+    int64_t shadow_asked, shadow_found;
+    int64_t shadow_lru, shadow_lfu, shadow_aged, shadow_lfru, shadow_next_use, shadow_oracle;
     int64_t reserved[3];
 };
 

@@ -205,6 +205,16 @@ static void put_cache(const struct cache_stats *c, struct jbuf *out)
                 c->huge_bytes);
 }
 
+/* What each policy would have found, and foresight. */
+static void put_shadow(const struct shadow_counts *s, struct jbuf *out)
+{
+    jbuf_printf(out, "\"shadow\":{\"followed\":%u,\"asked\":%" PRIu64 ",\"found\":%" PRIu64 ",\"hits\":{",
+                s->n_followed, s->asked, s->found);
+    for (int kind = 0; kind < POLICIES; kind++)
+        jbuf_printf(out, "\"%s\":%" PRIu64 ",", policy_name((enum policy_kind)kind), s->hits[kind]);
+    jbuf_printf(out, "\"oracle\":%" PRIu64 "}}", s->oracle);
+}
+
 static void put_prefetch(const struct engine_snapshot *s, struct jbuf *out)
 {
     const struct lookahead_stats *l = &s->lookahead;
@@ -283,6 +293,8 @@ void api_write_stats(struct api *api, struct jbuf *out)
     jbuf_put(out, ",");
     put_prefetch(s, out);
     put_tier(s, out);
+    jbuf_put(out, ",");
+    put_shadow(&s->cache.shadow, out);
     jbuf_put(out, ",\"sequences\":[");
     for (uint32_t i = 0; i < s->n_seqs; i++) {
         if (!s->seqs[i].id)
@@ -298,6 +310,18 @@ static void metric(struct jbuf *out, const char *name, const char *type, const c
 {
     jbuf_printf(out, "# HELP expertd_%s %s\n# TYPE expertd_%s %s\nexpertd_%s %.17g\n", name, help, name, type, name,
                 value);
+}
+
+static void write_shadow(const struct shadow_counts *s, struct jbuf *out)
+{
+    static const char name[] = "expertd_shadow_hits_total";
+
+    metric(out, "shadow_asked_total", "counter", "uses of the experts that shadows follow", (double)s->asked);
+    jbuf_printf(out, "# HELP %s of these, what each policy would have found\n# TYPE %s counter\n", name, name);
+    for (int kind = 0; kind < POLICIES; kind++)
+        jbuf_printf(out, "%s{policy=\"%s\"} %" PRIu64 "\n", name, policy_name((enum policy_kind)kind), s->hits[kind]);
+    jbuf_printf(out, "%s{policy=\"oracle\"} %" PRIu64 "\n", name, s->oracle);
+    jbuf_printf(out, "%s{policy=\"served\"} %" PRIu64 "\n", name, s->found);
 }
 
 void api_write_metrics(struct api *api, struct jbuf *out)
@@ -342,6 +366,7 @@ void api_write_metrics(struct api *api, struct jbuf *out)
         metric(out, "vram_slot_bytes", "gauge", "the GPU's memory held by expert slots", (double)s->tier.slot_bytes);
     }
     metric(out, "device_losses_total", "counter", "times that the GPU was lost", s->device_losses);
+    write_shadow(&c->shadow, out);
     metric(out, "slot_bytes", "gauge", "memory held by expert slots", (double)c->slot_bytes);
     metric(out, "slot_given_back_bytes", "gauge", "memory of expert slots given back under memory pressure",
            api->pressure->most > c->slot_bytes ? (double)(api->pressure->most - c->slot_bytes) : 0);

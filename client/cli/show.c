@@ -160,6 +160,32 @@ static void print_time(const struct expert_stats *stats)
     row("forward pass", text);
 }
 
+static double share(int64_t part, int64_t all)
+{
+    return part != EXPERT_UNSET && all > 0 ? (double)part / (double)all : NAN;
+}
+
+/* What was found of the experts that are followed, and what the policies would have found. */
+static void print_shadow(const struct expert_stats *stats)
+{
+    const struct {
+        const char *name;
+        int64_t hits;
+    } shadows[] = { { "lru", stats->shadow_lru },           { "lfu", stats->shadow_lfu },
+                    { "aged", stats->shadow_aged },         { "lfru", stats->shadow_lfru },
+                    { "next-use", stats->shadow_next_use }, { "foresight", stats->shadow_oracle } };
+    char a[UNITS_TEXT], text[8 * UNITS_TEXT];
+    int at;
+
+    if (stats->shadow_asked == EXPERT_UNSET || stats->shadow_asked == 0)
+        return;
+    at = snprintf(text, sizeof(text), "%s found", units_percent(a, share(stats->shadow_found, stats->shadow_asked)));
+    for (size_t i = 0; i < sizeof(shadows) / sizeof(shadows[0]) && at < (int)sizeof(text); i++)
+        at += snprintf(text + at, sizeof(text) - (size_t)at, "%s %s %s", i == 0 ? ";" : ",", shadows[i].name,
+                       units_percent(a, share(shadows[i].hits, stats->shadow_asked)));
+    row("policies", text);
+}
+
 int command_stats(struct session *session)
 {
     char a[UNITS_TEXT], b[UNITS_TEXT], c[UNITS_TEXT], text[4 * UNITS_TEXT];
@@ -177,6 +203,7 @@ int command_stats(struct session *session)
     snprintf(text, sizeof(text), "%s, %s per token", units_byte_count(a, stats.bytes_read),
              units_bytes(b, stats.bytes_read_per_token));
     row("read", text);
+    print_shadow(&stats);
     print_time(&stats);
     snprintf(text, sizeof(text), "%s of %s used", units_count(a, stats.slots_used), units_count(b, stats.slots));
     row("expert slots", text);

@@ -104,6 +104,7 @@ STATS = {
     "active": 1, "prompt_tokens": 70, "tokens": 30, "step_ns": 1000, "hit_rate": 0.75, "bytes_read_per_token": 1048576,
     "rss": 7 << 20, "peak_rss": 8 << 20, "memory": {"total": 1 << 23},
     "cache": {"hits": 75, "misses": 25, "bytes_read": 1 << 20, "wait_ns": 250, "door_ns": 50, "busy_ns": 400, "slots": 16, "slots_used": 12, "huge_bytes": 0},
+    "shadow": {"followed": 16, "asked": 50, "found": 30, "hits": {"lru": 20, "lfu": 15, "aged": 25, "lfru": 26, "next-use": 29, "oracle": 40}},
     "sequences": [{"slot": 0, "id": 9, "state": "writing", "prompt_tokens": 12, "prompt_done": 12, "tokens": 5,
                    "tokens_per_second": 3.5, "hit_rate": 0.5, "age_s": 1.5, "pid": 4711, "uid": 0}],
 }
