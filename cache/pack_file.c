@@ -135,7 +135,8 @@ static int part_lock(struct pack_file *file, struct err *err)
                        file->part);
     if (fstat(file->fd, &st) != 0 || !S_ISREG(st.st_mode))
         return err_set(err, -EEXIST, "'%.250s' is not a regular file; remove it", file->part);
-    if (flock(file->fd, LOCK_EX | LOCK_NB) == 0)
+    file->locked = flock(file->fd, LOCK_EX | LOCK_NB) == 0;
+    if (file->locked)
         return 0;
     return errno == EWOULDBLOCK ? err_set(err, ERR_BUSY, "'%.250s' is being written by another process", file->part)
                                 : err_sys(err, errno, "'%.250s' cannot be locked", file->part);
@@ -144,7 +145,6 @@ static int part_lock(struct pack_file *file, struct err *err)
 int pack_file_open(struct pack_file *file, const struct expert_layout *layout, const struct pack_write_options *options,
                    bool *ret_existed, struct err *err)
 {
-    struct stat st;
     int rc;
 
     *file =
@@ -161,19 +161,23 @@ int pack_file_open(struct pack_file *file, const struct expert_layout *layout, c
         rc = present_check(file->path, layout, options->force, ret_existed, err);
     if (rc == 0 && !*ret_existed)
         return 0;
-    if (rc != ERR_BUSY && file->fd >= 0 && fstat(file->fd, &st) == 0 && st.st_size == 0)
-        pack_file_remove(file); /* made by us */
     pack_file_close(file);
     return rc;
 }
 
+/* Under the lock, what is empty is nobody's. */
 void pack_file_close(struct pack_file *file)
 {
+    struct stat st;
+
+    if (file->locked && fstat(file->fd, &st) == 0 && st.st_size == 0)
+        pack_file_remove(file);
     if (file->fd >= 0)
         close(file->fd);
     if (file->dir_fd >= 0)
         close(file->dir_fd);
     file->fd = file->dir_fd = -1;
+    file->locked = false;
 }
 
 /* ---- room ---- */

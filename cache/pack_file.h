@@ -14,8 +14,9 @@
 
 struct pack_file {
     const struct pack_calls *calls;
-    int fd;         /* PATH.part, locked */
-    int dir_fd;     /* the directory it lies in */
+    int fd;     /* PATH.part, locked */
+    int dir_fd; /* the directory it lies in */
+    bool locked;
     bool published; /* PATH.part is PATH by now */
     char path[PATH_MAX];
     char part[PATH_MAX];
@@ -25,7 +26,7 @@ struct pack_file {
  * to be replaced; nothing was opened. */
 int pack_file_open(struct pack_file *file, const struct expert_layout *layout, const struct pack_write_options *options,
                    bool *ret_existed, struct err *err);
-void pack_file_close(struct pack_file *file);
+void pack_file_close(struct pack_file *file); /* removes PATH.part when it is empty */
 
 /* Whether so much could be read. */
 bool pack_file_read(const struct pack_file *file, void *data, uint64_t bytes, uint64_t offset);

@@ -28,6 +28,7 @@ struct pack_writer {
     uint64_t unsynced;           /* bytes written since the last checkpoint */
     uint64_t done, total;
     uint32_t n_kept;
+    bool begun; /* in_part is what the file says */
 };
 
 static uint32_t n_keys(const struct pack_writer *w)
@@ -134,7 +135,7 @@ static size_t ids_find(const struct pack_writer *w, uint32_t layer_index, uint32
 static int records_write(struct pack_writer *w, struct cache *cache, struct err *err)
 {
     struct expert_door *door = cache_door(cache);
-    size_t max = u64_min(BATCH, door->max_request);
+    size_t max = u64_max(u64_min(BATCH, door->max_request / 2), 1); /* the other half: the next ones */
 
     for (uint32_t i = 0; i < w->layout->n_layers; i++)
         for (uint32_t expert = 0, ahead; expert < w->layout->n_experts;) {
@@ -160,7 +161,7 @@ static int model_copy(struct pack_writer *w, struct err *err)
     int rc;
 
     cache_options_default(&options);
-    options.slot_budget = cache_min_bytes(w->layout) * 4;
+    options.slot_budget = cache_min_bytes(w->layout) * 2;
     options.catalog_dir = w->options->catalog_dir;
     options.io_mode = IO_DIRECT;
     rc = cache_open(w->layout, &options, &cache, err);
@@ -266,6 +267,7 @@ static int part_begin(struct pack_writer *w, struct err *err)
 
     if (header == NULL)
         return err_sys(err, ENOMEM, "header");
+    w->begun = true;
     if (pack_file_read(&w->file, header, bytes, 0) && pack_resume(w->pack, header)) {
         memcpy(w->in_part, w->pack->sums, n_keys(w) * sizeof(*w->in_part));
         rc = pack_file_allocate(&w->file, w->pack->file_bytes, err);
@@ -299,7 +301,9 @@ static int end_badly(struct pack_writer *w, int rc, struct err *err)
 {
     bool useful = false;
 
-    for (uint32_t key = 0; key < n_keys(w) && w->in_part != NULL; key++)
+    if (!w->begun) /* nothing of it was looked at or touched */
+        return rc;
+    for (uint32_t key = 0; key < n_keys(w); key++)
         useful = useful || memcmp(&w->in_part[key], &(struct catalog_sum){ 0 }, sizeof(struct catalog_sum)) != 0;
     if (!useful || rc == ERR_CHANGED) {
         pack_file_remove(&w->file);

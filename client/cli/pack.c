@@ -3,6 +3,7 @@
 #include "client/cli/commands.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #define MAX_ARGUMENTS 12
 
@@ -22,8 +23,10 @@ int command_pack(struct session *session)
         if (status != EXIT_OK)
             return status;
         argv[3] = beside.model;
-        argv[n++] = "--state-dir";
-        argv[n++] = beside.state_dir;
+        if (access(beside.state_dir, W_OK) == 0) {
+            argv[n++] = "--state-dir";
+            argv[n++] = beside.state_dir;
+        }
     }
     if (options->output != NULL) {
         argv[n++] = "--pack";

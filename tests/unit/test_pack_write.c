@@ -286,6 +286,25 @@ Test(pack_write, a_stopped_run_is_gone_on_with)
     }
 }
 
+/* A run that cannot even begin takes nothing away. */
+Test(pack_write, lack_of_memory_does_not_cost_what_was_written)
+{
+    enum pack_phase phase = PACK_CHECKING;
+
+    options.on_progress = stop_at_half;
+    options.ctx = &phase;
+    cr_assert_eq(run(NULL), ERR_CANCELED);
+    options.ctx = NULL;
+    for (long n = 0; n < 8; n++) {
+        mem_fail_after(n);
+        cr_assert_eq(pack_write(&file.layout, &options, &written, NULL), -ENOMEM);
+        mem_fail_after(-1);
+        cr_assert(pack_check_exists(&file, PACK_PART_SUFFIX), "allocation %ld", n);
+    }
+    run_well();
+    cr_assert_eq(written.n_kept, 10);
+}
+
 /* ---- what an earlier run left is not believed ---- */
 
 Test(pack_write, whatever_stands_in_the_part_file)
