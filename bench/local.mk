@@ -1,8 +1,8 @@
 # Benchmarks are built on request: make bench-programs
-benches = bench/replay bench/kernels bench/forward bench/io bench/pack
+benches = bench/replay bench/kernels bench/forward bench/gpu bench/io bench/pack
 EXTRA_PROGRAMS += $(benches)
 CLEANFILES += $(benches)
-EXTRA_DIST += bench/compare.py bench/engines.py bench/memory.py
+EXTRA_DIST += bench/compare.py bench/engines.py bench/gpu.py bench/gpu_rates.cu bench/memory.py tests/check-gpu.sh
 
 replay_sources = bench/trace.c bench/trace.h bench/replay_sim.c bench/replay_sim.h
 
@@ -15,6 +15,9 @@ bench_kernels_LDADD = $(LIBS_COMPUTE) -lm
 bench_forward_SOURCES = bench/forward.c tests/support/ram_door.c tests/support/ram_door.h
 bench_forward_LDADD = $(LIBS_MODEL) $(SYS_MODEL)
 
+bench_gpu_SOURCES = bench/gpu.c
+bench_gpu_LDADD = $(LIBS_COMPUTE) -lm -ldl
+
 bench_io_SOURCES = bench/io.c
 bench_io_LDADD = $(LIBS_CACHE) $(SYS_CACHE)
 
@@ -23,3 +26,22 @@ bench_pack_LDADD = $(LIBS_CACHE) $(SYS_CACHE)
 
 .PHONY: bench-programs
 bench-programs: $(benches)
+
+# On a machine with a card. GPU_MODELS: model files to serve with less and less VRAM.
+.PHONY: check-gpu bench-gpu
+GPU_MODELS =
+check-gpu: bench/gpu $(check_PROGRAMS)
+	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' $(SHELL) $(top_srcdir)/tests/check-gpu.sh
+
+if HAVE_CUDA
+bench/gpu_rates: bench/gpu_rates.cu
+	$(AM_V_NVCC)$(MKDIR_P) bench && $(NVCC) -std=c++20 -O3 $(NVCC_ARCHS) -o $@ $< -lcublas
+
+bench-gpu: bench/gpu bench/gpu_rates gpu/expertd-cuda.so expertd
+	PYTHONPATH=$(top_srcdir)/bench python3 $(top_srcdir)/bench/gpu.py --module gpu/expertd-cuda.so --expertd ./expertd \
+	--out $(top_srcdir)/docs/performance-gpu.md $(GPU_MODELS)
+CLEANFILES += bench/gpu_rates
+else
+bench-gpu:
+	@echo "bench-gpu: no CUDA device can be used: this build has no module (configure found no nvcc)"; exit 77
+endif
