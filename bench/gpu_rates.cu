@@ -47,7 +47,7 @@ static __global__ void fill_kernel(__half *x, size_t n)
 
 int main(void)
 {
-    const size_t bytes = (size_t)1 << 30, n = (size_t)N * N;
+    const size_t bytes = (size_t)1 << 30, n = (size_t)N * (size_t)N;
     const float one = 1, zero = 0;
     cublasHandle_t blas;
     char *a, *b;
@@ -68,6 +68,6 @@ int main(void)
                           CUDA_R_16F, N, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS,
              "a product");
     });
-    printf("%.1f %.1f\n", 2.0 * (double)bytes / copy_ms / 1e6, 2.0 * N * N * (double)N / product_ms / 1e9);
+    printf("%.1f %.1f\n", 2.0 * (double)bytes / copy_ms / 1e6, 2.0 * (double)n * (double)N / product_ms / 1e9);
     return 0;
 }

@@ -3,12 +3,17 @@
  * The execution model in which GPU kernels are tested: what it computes, and that it sees what kernels do wrong. And
  * the emulated card's failures: every call of the runtime that fails is an error of the operation, and nothing is lost.
  */
+#include "compute/gpu_module.h"
 #include "emu/bad_kernels.h"
 #include "emu/queue_emu.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int run(int how, const char **ret_why, int *out)
 {
@@ -183,4 +188,34 @@ Test(emulated_card, options_that_make_no_device)
 
     none.max_ff = 0;
     cr_assert_eq(emu_device_open(&none, &device, &err), -EINVAL);
+}
+
+/* Where nvcc was found: the module loads, and says what cards there are or why none can be used. */
+Test(cuda_module, of_this_build)
+{
+    const char *build = getenv("top_builddir");
+    const struct gpu_module *module;
+    struct gpu_card card;
+    char path[PATH_MAX];
+    struct err err = { 0 };
+    int n;
+
+    snprintf(path, sizeof(path), "%s/gpu/expertd-cuda.so", build != NULL ? build : ".");
+    if (access(path, F_OK) != 0)
+        cr_skip_test("no module was built");
+    cr_assert_eq(gpu_module_load(path, &module, &err), 0, "%s", err_text(&err));
+    cr_assert_gt(module->device_bytes(&options), sizeof(float) * options.max_expert_rows * options.max_ff);
+    n = module->count(&err);
+    if (n > 0) {
+        cr_assert_eq(module->card(0, &card, &err), 0, "%s", err_text(&err));
+        cr_assert_gt(card.total_bytes, 0);
+        cr_assert_leq(card.free_bytes, card.total_bytes);
+    } else {
+        struct device *device;
+
+        cr_assert_lt(n, 0);
+        cr_assert_neq(err.text[0], '\0');
+        cr_assert_lt(module->open(&options, &device, &err), 0);
+    }
+    cr_assert_lt(module->card(1000, &card, &err), 0);
 }
