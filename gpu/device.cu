@@ -221,7 +221,7 @@ static int device_route(struct device *device, const struct route *route, const 
     int r;
 
     if (route->n_used > route->n_experts || route->n_experts > UINT16_MAX ||
-        route_shared_bytes(route->n_experts) > SHARED_BYTES)
+        route_shared_bytes(route->n_experts, route->n_used) > SHARED_BYTES)
         return err_set(&device->err, -EINVAL, "cannot choose %u of %u experts", route->n_used, route->n_experts);
     if (n_pairs == 0)
         return 0;

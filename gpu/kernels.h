@@ -35,7 +35,7 @@ int launch_route(struct queue *queue, const struct route_params *p);
 int launch_attention(struct queue *queue, const struct attention_params *p, bool f16);
 
 /* Shared memory that these need; a card has 48 KiB for every block. */
-size_t route_shared_bytes(uint32_t n_experts);
+size_t route_shared_bytes(uint32_t n_experts, uint32_t n_used);
 size_t attention_shared_bytes(uint32_t head_dim);
 enum { SHARED_BYTES = 48 << 10 };
 

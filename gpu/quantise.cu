@@ -104,7 +104,7 @@ DEVICE void store_super(const struct eight *e, uint32_t block, char *row)
 
 KERNEL(32 * WARPS) quantise_kernel(PARAMS(quantise_params) p)
 {
-    uint32_t block = BLOCK_X * WARPS + THREAD / 32, row = BLOCK_Y, col = block * SPAN + THREAD % 32 * EACH, most;
+    uint32_t block = BLOCK_Y * WARPS + THREAD / 32, row = BLOCK_X, col = block * SPAN + THREAD % 32 * EACH, most;
     float x[EACH];
     struct eight e;
 
@@ -129,5 +129,5 @@ int launch_quantise(struct queue *queue, const struct quantise_params *p)
 {
     uint32_t blocks = (p->n_cols + SPAN * WARPS - 1) / (SPAN * WARPS);
 
-    return launch(queue, quantise_kernel, blocks, p->n_rows, 1, 32 * WARPS, 0, *p);
+    return launch(queue, quantise_kernel, p->n_rows, blocks, 1, 32 * WARPS, 0, *p);
 }

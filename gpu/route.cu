@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
  * route.cu: the experts of each token: the greatest logits, best first, ties to the lower index, and their weights.
- * And `top`: the same choice without weights, for sampling.
  *
  * What is no number is never greater than anything, and is chosen only where it is the first that is left, as on the
  * CPU.
@@ -20,7 +19,7 @@ struct route_shared {
     struct choice warps[ROUTE_WARPS];
     uint32_t first[ROUTE_WARPS];
     uint32_t best;
-    /* then: double exps [n_experts], uint8_t taken [n_experts] */
+    /* then: double exps [n_experts], uint32_t chosen [n_used], float weights [n_used], uint8_t taken [n_experts] */
 };
 
 DEVICE bool choice_beats(struct choice a, struct choice b)
@@ -84,9 +83,10 @@ DEVICE void choose(const float *logits, const uint8_t *taken, uint32_t n, struct
     block_barrier();
 }
 
-/* The weights of the chosen, from e^(logit - best), in the CPU's order. */
-DEVICE void weigh(const struct route_params &p, const float *logits, const double *exps, const uint16_t *ids,
-                  float *weights)
+/* The weights of the chosen, from e^(logit - best), in the CPU's order. The host's memory, where they go, is written and
+ * not read: it is far away. */
+DEVICE void weigh(const struct route_params &p, const float *logits, const double *exps, const uint32_t *chosen,
+                  float *weights, float *ret_weights)
 {
     double total = 0;
     float sum = 0;
@@ -94,11 +94,11 @@ DEVICE void weigh(const struct route_params &p, const float *logits, const doubl
     for (uint32_t e = 0; e < p.n_experts && !p.sigmoid; e++)
         total += exps[e];
     for (uint32_t j = 0; j < p.n_used; j++) {
-        weights[j] = p.sigmoid ? logistic(logits[ids[j]]) : (float)(exps[ids[j]] / total);
+        weights[j] = p.sigmoid ? logistic(logits[chosen[j]]) : (float)(exps[chosen[j]] / total);
         sum += weights[j];
     }
     for (uint32_t j = 0; j < p.n_used; j++)
-        weights[j] = (p.renormalise ? weights[j] / sum : weights[j]) * p.scale;
+        ret_weights[j] = (p.renormalise ? weights[j] / sum : weights[j]) * p.scale;
 }
 
 KERNEL(ROUTE_THREADS) route_kernel(PARAMS(route_params) p)
@@ -107,7 +107,9 @@ KERNEL(ROUTE_THREADS) route_kernel(PARAMS(route_params) p)
     uint16_t *ids = p.ids + (size_t)BLOCK_X * p.n_used;
     SHARED(struct route_shared, s);
     double *exps = (double *)(s + 1);
-    uint8_t *taken = (uint8_t *)(exps + p.n_experts);
+    uint32_t *chosen = (uint32_t *)(exps + p.n_experts);
+    float *weights = (float *)(chosen + p.n_used);
+    uint8_t *taken = (uint8_t *)(weights + p.n_used);
 
     for (uint32_t e = THREAD; e < p.n_experts; e += ROUTE_THREADS)
         taken[e] = 0;
@@ -116,6 +118,7 @@ KERNEL(ROUTE_THREADS) route_kernel(PARAMS(route_params) p)
         choose(logits, taken, p.n_experts, s);
         if (THREAD == 0) {
             taken[s->best] = 1;
+            chosen[j] = s->best;
             ids[j] = (uint16_t)s->best;
         }
         block_barrier();
@@ -126,15 +129,16 @@ KERNEL(ROUTE_THREADS) route_kernel(PARAMS(route_params) p)
     }
     block_barrier();
     if (THREAD == 0)
-        weigh(p, logits, exps, ids, p.weights + (size_t)BLOCK_X * p.n_used);
+        weigh(p, logits, exps, chosen, weights, p.weights + (size_t)BLOCK_X * p.n_used);
 }
 
 int launch_route(struct queue *queue, const struct route_params *p)
 {
-    return launch(queue, route_kernel, p->n, 1, 1, ROUTE_THREADS, route_shared_bytes(p->n_experts), *p);
+    return launch(queue, route_kernel, p->n, 1, 1, ROUTE_THREADS, route_shared_bytes(p->n_experts, p->n_used), *p);
 }
 
-size_t route_shared_bytes(uint32_t n_experts)
+size_t route_shared_bytes(uint32_t n_experts, uint32_t n_used)
 {
-    return sizeof(struct route_shared) + (size_t)n_experts * (sizeof(double) + 1);
+    return sizeof(struct route_shared) + (size_t)n_experts * (sizeof(double) + 1) +
+           (size_t)n_used * (sizeof(uint32_t) + sizeof(float));
 }

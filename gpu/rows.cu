@@ -52,12 +52,12 @@ template <int TYPE> struct decoder<TYPE, PLAIN> {
 template <int TYPE> KERNEL(ROW_THREADS) embed_kernel(PARAMS(embed_params) p)
 {
     typedef format<TYPE> F;
-    int32_t id = p.ids != NULL ? p.ids[BLOCK_Y] : p.few[BLOCK_Y];
-    uint32_t col = (BLOCK_X * ROW_THREADS + THREAD) * 4;
+    int32_t id = p.ids != NULL ? p.ids[BLOCK_X] : p.few[BLOCK_X];
+    uint32_t col = (BLOCK_Y * ROW_THREADS + THREAD) * 4;
 
     if (col < p.n_cols)
         decoder<TYPE, F::FAMILY>::four(p.table + (size_t)(uint32_t)id * (p.n_cols / F::BLOCK * F::BYTES), col, p.n_cols,
-                                       p.points, p.y + (size_t)BLOCK_Y * p.n_cols);
+                                       p.points, p.y + (size_t)BLOCK_X * p.n_cols);
 }
 
 KERNEL(ROW_THREADS) rope_kernel(PARAMS(rope_params) p)
@@ -96,8 +96,8 @@ KERNEL(ROW_THREADS) kv_store_kernel(PARAMS(kv_store_params) p)
 /* The sum is complete before it meets x, as on the CPU. */
 KERNEL(ROW_THREADS) combine_kernel(PARAMS(combine_params) p)
 {
-    uint32_t col = BLOCK_X * ROW_THREADS + THREAD;
-    size_t t = BLOCK_Y;
+    uint32_t col = BLOCK_Y * ROW_THREADS + THREAD;
+    size_t t = BLOCK_X;
     float sum = 0;
 
     if (col >= p.n_embd)
@@ -109,11 +109,11 @@ KERNEL(ROW_THREADS) combine_kernel(PARAMS(combine_params) p)
 
 KERNEL(ROW_THREADS) add_kernel(PARAMS(add_params) p)
 {
-    uint32_t col = BLOCK_X * ROW_THREADS + THREAD;
-    size_t at = (size_t)BLOCK_Y * p.n_cols + col;
+    uint32_t col = BLOCK_Y * ROW_THREADS + THREAD;
+    size_t at = (size_t)BLOCK_X * p.n_cols + col;
 
     if (col < p.n_cols)
-        p.x[at] += p.y[at] * (p.gate != NULL ? logistic(p.gate[BLOCK_Y]) : 1);
+        p.x[at] += p.y[at] * (p.gate != NULL ? logistic(p.gate[BLOCK_X]) : 1);
 }
 
 static uint32_t blocks_of(size_t n)
@@ -128,7 +128,7 @@ int launch_embed(struct queue *queue, const struct embed_params *p)
     switch (p->type) {
 #define EMBED(type)    \
     case QUANT_##type: \
-        return launch(queue, embed_kernel<QUANT_##type>, blocks, p->n, 1, ROW_THREADS, 0, *p)
+        return launch(queue, embed_kernel<QUANT_##type>, p->n, blocks, 1, ROW_THREADS, 0, *p)
         EMBED(F32);
         EMBED(F16);
         EMBED(BF16);
@@ -170,10 +170,10 @@ int launch_kv_store(struct queue *queue, const struct kv_store_params *p)
 
 int launch_combine(struct queue *queue, const struct combine_params *p)
 {
-    return launch(queue, combine_kernel, blocks_of(p->n_embd), p->n, 1, ROW_THREADS, 0, *p);
+    return launch(queue, combine_kernel, p->n, blocks_of(p->n_embd), 1, ROW_THREADS, 0, *p);
 }
 
 int launch_add(struct queue *queue, const struct add_params *p)
 {
-    return launch(queue, add_kernel, blocks_of(p->n_cols), p->n, 1, ROW_THREADS, 0, *p);
+    return launch(queue, add_kernel, p->n, blocks_of(p->n_cols), 1, ROW_THREADS, 0, *p);
 }

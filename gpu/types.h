@@ -125,11 +125,4 @@ struct embed_params {
     int32_t few[FEW];
 };
 
-struct top_params {
-    const float *logits;
-    uint32_t *index; /* [n_rows, k] */
-    float *value;    /* [n_rows, k] */
-    uint32_t n_rows, n_cols, k;
-};
-
 #endif
