@@ -80,6 +80,8 @@ static const struct option_spec specs[] = {
     { "pack", OPTION_TEXT, AT(pack), 0, 0, NULL, "PACK",
       "auto (MODEL.pack, if it is there), off, or the model's pack" },
     { "state-dir", OPTION_TEXT, AT(state_dir), 0, 0, NULL, "DIR", "where checksums and heat are kept" },
+    { "record-routing", OPTION_TEXT, AT(record_routing), 0, 0, NULL, "FILE",
+      "write down which experts are chosen, for bench/replay" },
     { "alias", OPTION_TEXT, AT(alias), 0, 0, NULL, "NAME", "name of the model in the API" },
     { "drain-timeout", OPTION_COUNT, AT(drain_s), 0, 3600, NULL, "SECONDS",
       "time for running answers at SIGTERM (default 30)" },

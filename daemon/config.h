@@ -48,6 +48,7 @@ struct config {
     char *state_dir; /* config_load fills in the default */
     bool state_dir_set;
     char *pack;         /* "auto" or NULL, "off", or the path of the model's pack */
+    char *record_routing; /* file to record routing in, or NULL */
     char *alias;        /* name under which the API shows the model, or NULL */
     uint32_t drain_s;   /* seconds that running answers get at SIGTERM */
     uint32_t receive_s; /* for a request to arrive whole */

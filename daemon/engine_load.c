@@ -32,6 +32,8 @@ static void on_route(void *ctx, uint32_t layer, const float *logits, const uint1
 {
     struct engine *e = ctx;
 
+    if (e->service->recorder)
+        engine_record_route(e, layer, ids, n);
     if (e->lookahead)
         lookahead_on_route(e->lookahead, layer, ids, n);
 }
@@ -42,6 +44,8 @@ static void on_request(void *ctx, uint32_t layer, uint32_t n)
 
     if (e->lookahead)
         lookahead_on_request(e->lookahead, layer, n);
+    if (e->lookahead && e->service->recorder)
+        engine_record_guess(e);
 }
 
 static int predict(void *ctx, uint32_t layer, uint32_t n, const uint16_t **ret_ids)

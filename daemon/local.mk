@@ -35,6 +35,7 @@ libdaemon_a_SOURCES = \
 	daemon/pressure.c daemon/pressure.h \
 	daemon/processor.c daemon/processor.h \
 	daemon/queue.c daemon/queue.h \
+	daemon/recorder.c daemon/recorder.h daemon/engine_record.c \
 	daemon/scheduler.c daemon/scheduler.h \
 	daemon/server.c daemon/server.h \
 	daemon/service.c daemon/service.h

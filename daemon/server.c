@@ -9,6 +9,7 @@
 #include "daemon/machine.h"
 #include "daemon/notify.h"
 #include "daemon/pressure.h"
+#include "daemon/recorder.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -19,6 +20,7 @@
 
 #define CUT_GRACE_MS 1000 /* for the last words of cut answers to go out */
 #define IDLE_MS 75000
+#define RECORD_MS 50 /* the ring holds far more */
 #define LOOK_MS 1000 /* at the memory that is left */
 
 struct server {
@@ -28,7 +30,7 @@ struct server {
     uv_loop_t loop;
     uv_async_t events;
     uv_signal_t signals[3];
-    uv_timer_t watchdog, drain, ender, looker;
+    uv_timer_t watchdog, drain, ender, looker, recording;
     uv_poll_t alarms[MACHINE_ALARMS];
     int alarm_fds[MACHINE_ALARMS];
     int n_alarms;
@@ -248,6 +250,17 @@ static void stop_looking(struct server *s)
         uv_close((uv_handle_t *)&s->alarms[i], NULL);
 }
 
+static void on_record(uv_timer_t *timer)
+{
+    struct server *s = timer->data;
+    struct err err = { 0 };
+
+    if (recorder_flush(s->service->recorder, &err) == 0)
+        return;
+    log_error("record-routing: %s; answers go on", err_text(&err));
+    uv_timer_stop(timer);
+}
+
 /* --- what happens --- */
 
 static void on_watchdog(uv_timer_t *timer)
@@ -319,13 +332,16 @@ static void start_handles(struct server *s)
     uv_timer_init(&s->loop, &s->drain);
     uv_timer_init(&s->loop, &s->ender);
     uv_timer_init(&s->loop, &s->looker);
+    uv_timer_init(&s->loop, &s->recording);
     init_alarms(s);
-    s->events.data = s->watchdog.data = s->drain.data = s->ender.data = s->looker.data = s;
+    s->events.data = s->watchdog.data = s->drain.data = s->ender.data = s->looker.data = s->recording.data = s;
     for (int i = 0; i < 3; i++) {
         uv_signal_init(&s->loop, &s->signals[i]);
         s->signals[i].data = s;
         uv_signal_start(&s->signals[i], signums[i] == SIGHUP ? on_hangup : on_stop_signal, signums[i]);
     }
+    if (s->service->recorder)
+        uv_timer_start(&s->recording, on_record, RECORD_MS, RECORD_MS);
     if (watchdog_ms)
         uv_timer_start(&s->watchdog, on_watchdog, 0, watchdog_ms);
 }
@@ -393,6 +409,7 @@ static void stop(struct server *s)
     uv_close((uv_handle_t *)&s->watchdog, NULL);
     uv_close((uv_handle_t *)&s->drain, NULL);
     uv_close((uv_handle_t *)&s->ender, NULL);
+    uv_close((uv_handle_t *)&s->recording, NULL);
     stop_looking(s);
     for (int i = 0; i < 3; i++)
         uv_close((uv_handle_t *)&s->signals[i], NULL);

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "cache/pack.h"
 #include "daemon/machine.h"
+#include "daemon/recorder.h"
 #include "daemon/processor.h"
 #include "model/forward.h"
 
@@ -228,7 +229,8 @@ static int divide(struct service *service, struct err *err)
         log_warning("context: %u is more than this model was made for, taking %u", config->context, hp->n_ctx_train);
         wish.n_ctx = hp->n_ctx_train;
     }
-    wish.other = resident_in_service(wish.total) + budget_reserve(wish.total);
+    wish.other = resident_in_service(wish.total) + budget_reserve(wish.total) +
+                 (config->record_routing ? recorder_bytes() : 0);
     if (service->gpu.module != NULL)
         r = divide_gpu(service, &wish, err);
     if (r == 0 && service->gpu.module == NULL)
@@ -347,6 +349,20 @@ static int open_pack(struct service *service, struct err *err)
     return err_set(err, r, "%s (or serve without: --pack off)", err_text(&why));
 }
 
+/* Serving is more than what is written down about it. */
+static void open_recorder(struct service *service)
+{
+    const char *path = service->config->record_routing;
+    struct err err = { 0 };
+
+    if (!path || service->config->check_config)
+        return;
+    if (recorder_open(path, model_layout(service->model), &service->recorder, &err) < 0)
+        log_error("record-routing: %s; serving without a recording", err_text(&err));
+    else
+        log_info("record-routing: which experts are chosen is written to '%s'", path);
+}
+
 int service_open(const struct config *config, struct service *ret_service, struct err *err)
 {
     struct service service;
@@ -358,6 +374,7 @@ int service_open(const struct config *config, struct service *ret_service, struc
         processor_say(model_gguf(service.model), config->cpu_level);
         processor_spread_memory();
         service.n_threads = processor_threads(config->threads);
+        open_recorder(&service);
         r = gpu_find(config, &service.gpu, err);
     }
     if (r == 0)
@@ -384,6 +401,7 @@ void service_say_drive(const struct cache_drive *d)
 
 void service_close(struct service *service)
 {
+    recorder_close(service->recorder);
     pack_close(service->pack);
     if (service->tokenizer)
         tokenizer_close(service->tokenizer);

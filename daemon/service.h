@@ -31,6 +31,7 @@ struct service {
     uint32_t n_threads;
     uint64_t free_bytes; /* of the machine or the control group, when we started */
     struct pack *pack;   /* read experts from there; NULL: from the model */
+    struct recorder *recorder; /* of routing; NULL: none */
     bool catalog;        /* the state directory can be written */
     const char *name;    /* under which the API shows the model; lent by config or model */
     time_t started;

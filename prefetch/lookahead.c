@@ -120,6 +120,13 @@ void lookahead_on_request(struct lookahead *la, uint32_t layer, uint32_t n)
         la->door->ops->hint(la->door, layer, la->guess, la->n_guess);
 }
 
+uint32_t lookahead_guesses(const struct lookahead *la, uint32_t *ret_layer, const uint16_t **ret_ids)
+{
+    *ret_layer = la->guess_layer;
+    *ret_ids = la->guess;
+    return la->n_guess;
+}
+
 void lookahead_on_pass(struct lookahead *la, uint32_t n, uint64_t ns)
 {
     if (n <= la->options.max_rows)

@@ -51,6 +51,8 @@ void lookahead_close(struct lookahead *lookahead);
 void lookahead_on_route(struct lookahead *lookahead, uint32_t layer, const uint16_t *ids, uint32_t n);
 /* Its missing experts have been asked for (forward_hooks.on_request): guess, and hint. */
 void lookahead_on_request(struct lookahead *lookahead, uint32_t layer, uint32_t n);
+/* What is guessed at the moment, and of which layer; lent until the next call. Returns how many. */
+uint32_t lookahead_guesses(const struct lookahead *lookahead, uint32_t *ret_layer, const uint16_t **ret_ids);
 /* A pass over n tokens has taken so long; only small ones count. */
 void lookahead_on_pass(struct lookahead *lookahead, uint32_t n, uint64_t ns);
 
