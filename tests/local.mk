@@ -22,6 +22,10 @@ include tests/fuzz/local.mk
 support_sim = tests/support/sim_device.c tests/support/sim_device.h tests/support/sim_internal.h \
 	tests/support/sim_memory.c tests/support/sim_stream.c
 
+support_device_rig = tests/support/device_rig.c tests/support/device_rig.h $(support_sim) \
+	tests/support/ram_door.c tests/support/ram_door.h tests/support/tiny_model.c tests/support/tiny_model.h \
+	tests/support/io_sim.c tests/support/io_sim.h
+
 # The same as a module, for the real daemon. Its symbols but one are its own, so code that was not compiled for a shared
 # object can be linked into one. -rpath makes libtool build what can be loaded, though it is never installed.
 check_LTLIBRARIES += tests/support/module_sim.la

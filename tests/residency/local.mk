@@ -8,9 +8,7 @@ tests_residency_test_residency_SOURCES = tests/residency/test_residency.c \
 	tests/support/io_sim.c tests/support/io_sim.h
 tests_residency_test_residency_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_residency_test_residency_LDADD = $(LIBS_PREFETCH) $(SYS_CACHE) $(CRITERION_LIBS)
-tests_residency_test_residency_device_SOURCES = tests/residency/test_residency_device.c $(support_sim) \
-	tests/support/ram_door.c tests/support/ram_door.h tests/support/tiny_model.c tests/support/tiny_model.h \
-	tests/support/io_sim.c tests/support/io_sim.h
+tests_residency_test_residency_device_SOURCES = tests/residency/test_residency_device.c $(support_device_rig)
 tests_residency_test_residency_device_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_residency_test_residency_device_LDADD = $(LIBS_PREFETCH) $(SYS_CACHE) $(CRITERION_LIBS)
 endif

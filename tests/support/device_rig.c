@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/support/device_rig.h"
+
+#include "tests/support/ram_door.h"
+#include "tests/support/tiny_model.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N_PREDICT = 1 };
+
+struct sim rig_sim;
+struct io_sim rig_io;
+struct model *rig_model;
+
+static uint32_t n_vocab;
+static int32_t tokens[RIG_ROWS];
+static float *expected, *logits; /* [RIG_ROWS, n_vocab] */
+
+static struct forward_options forward_options_of(struct device *helper)
+{
+    return (struct forward_options){ .n_ctx = RIG_ROWS,
+                                     .n_seqs = 1,
+                                     .max_batch = RIG_CHUNK,
+                                     .max_logits = RIG_CHUNK,
+                                     .kv_type = KV_F16,
+                                     .helper = helper,
+                                     .help_rows = helper != NULL ? 1 : 0,
+                                     .predict_rows = N_PREDICT };
+}
+
+static int eval_rows(struct forward *forward, uint32_t row, uint32_t *ret_n, struct err *err)
+{
+    uint32_t left = RIG_PROMPT > row ? RIG_PROMPT - row : 1, n = left < RIG_CHUNK ? left : RIG_CHUNK;
+    struct batch_span span = { .pos0 = row, .n_tokens = n, .tokens = tokens + row, .all_logits = true };
+    const float *rows;
+    int r = forward_eval(forward, &span, 1, NULL, NULL, &rows, err);
+
+    if (r < 0)
+        return r;
+    memcpy(logits + (size_t)row * n_vocab, rows, (size_t)n * n_vocab * sizeof(*rows));
+    *ret_n = n;
+    return 0;
+}
+
+int rig_rows(struct rig_run *run, int (*on_failure)(struct rig_run *run, int code))
+{
+    memset(logits, 0xff, (size_t)RIG_ROWS * n_vocab * sizeof(*logits));
+    for (uint32_t row = 0, n; row < RIG_ROWS;) {
+        int r = eval_rows(run->forward, row, &n, &run->err);
+
+        if (r == 0) {
+            row += n;
+            continue;
+        }
+        cr_assert_lt(++run->failed, 200, "%s", err_text(&run->err));
+        if (on_failure != NULL)
+            r = on_failure(run, r);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+void rig_assert_same(const char *what)
+{
+    size_t n = (size_t)RIG_ROWS * n_vocab;
+
+    for (size_t i = 0; i < n; i++)
+        cr_assert_eq(memcmp(&logits[i], &expected[i], sizeof(float)), 0, "%s: position %zu, token %zu: %a, not %a",
+                     what, i / n_vocab, i % n_vocab, (double)logits[i], (double)expected[i]);
+}
+
+static void expect_make(void)
+{
+    struct forward_options options = forward_options_of(NULL);
+    struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVEL_BEST };
+    struct rig_run run = { 0 };
+    struct ram_door *ram;
+
+    forward_cpu_options(rig_model, &options, &cpu);
+    cr_assert_eq(cpu_device_open(&cpu, &run.device, &run.err), 0);
+    cr_assert_eq(ram_door_open(rig_model, &(struct ram_door_options){ 0 }, &ram, &run.err), 0);
+    cr_assert_eq(forward_open(rig_model, run.device, ram_door_door(ram), &options, NULL, NULL, &run.forward, &run.err),
+                 0);
+    cr_assert_eq(rig_rows(&run, NULL), 0, "%s", err_text(&run.err));
+    memcpy(expected, logits, (size_t)RIG_ROWS * n_vocab * sizeof(*logits));
+    forward_close(run.forward);
+    ram_door_close(ram);
+    run.device->ops->close(run.device);
+}
+
+void rig_setup(const char *name)
+{
+    struct err err = { 0 };
+
+    cr_assert_eq(model_open(tiny_model_path(name), &rig_model, &err), 0, "%s", err_text(&err));
+    n_vocab = model_hparams(rig_model)->n_vocab;
+    for (uint32_t i = 0; i < RIG_ROWS; i++)
+        tokens[i] = (int32_t)((i * i * 31 + i * 17 + 5) % n_vocab);
+    expected = calloc((size_t)RIG_ROWS * n_vocab, sizeof(*expected));
+    logits = calloc((size_t)RIG_ROWS * n_vocab, sizeof(*logits));
+    expect_make();
+}
+
+void rig_teardown(void)
+{
+    free(expected);
+    free(logits);
+    model_close(rig_model);
+}
+
+/* `pad`: what a slot is larger than its expert at most. */
+static uint64_t share_of(enum share share, uint64_t least, uint64_t pad)
+{
+    const struct expert_layout *layout = model_layout(rig_model);
+    uint64_t all = 0;
+
+    for (uint32_t i = 0; i < layout->n_layers; i++)
+        all += layout->n_experts * ((layout->layers[i].expert_bytes + pad) & ~4095ULL);
+    all = share == ALL ? all : share == HALF ? all / 2 : share == QUARTER ? all / 4 : 0;
+    return all > least ? all : least;
+}
+
+static void on_route(void *ctx, uint32_t layer, const float *router, const uint16_t *ids, uint32_t n)
+{
+    struct rig_run *run = ctx;
+
+    cr_assert_null(router);
+    if (run->hinted != NULL)
+        run->hinted->ops->hint(run->hinted, layer + 1, ids, model_hparams(rig_model)->n_used);
+}
+
+int rig_open(struct rig_run *run, const struct rig_shape *shape)
+{
+    const struct expert_layout *layout = model_layout(rig_model);
+    struct forward_options options = forward_options_of(NULL);
+    struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVEL_BEST };
+    struct tier_options tier = { .slot_budget = share_of(shape->vram, tier_min_bytes(layout), 3 * 256 + 4095),
+                                 .inclusive = shape->inclusive };
+    struct cache_options cache;
+    struct gpu_options gpu;
+    int r;
+
+    cache_options_default(&cache);
+    cache.slot_budget = share_of(shape->ram, cache_min_bytes(layout), 6 * 4096);
+    cache.on_io_open = io_sim_open;
+    cache.io_ctx = &rig_io;
+    cache.policy = POLICY_NEXT_USE;
+    forward_cpu_options(rig_model, &options, &cpu);
+    gpu =
+        (struct gpu_options){ .max_rows = cpu.max_rows, .max_ff = cpu.max_ff, .max_expert_rows = cpu.max_expert_rows };
+    r = sim_device_open(&rig_sim, &gpu, &run->device, &run->err);
+    if (r == 0)
+        r = cpu_device_open(&cpu, &run->helper, &run->err);
+    if (r == 0)
+        r = cache_open(layout, &cache, &run->cache, &run->err);
+    if (r == 0)
+        r = tier_open(layout, run->cache, run->device, &tier, &run->tier, NULL, &run->err);
+    if (r < 0)
+        return r;
+    options = forward_options_of(shape->help ? run->helper : NULL);
+    options.hooks = (struct forward_hooks){ .on_route = on_route, .ctx = run, .no_logits = true };
+    run->hinted = shape->hints ? tier_door(run->tier) : NULL;
+    return forward_open(rig_model, run->device, tier_door(run->tier), &options, NULL, NULL, &run->forward, &run->err);
+}
+
+void rig_close(struct rig_run *run)
+{
+    forward_close(run->forward);
+    tier_close(run->tier);
+    cache_close(run->cache);
+    if (run->helper != NULL)
+        run->helper->ops->close(run->helper);
+    if (run->device != NULL)
+        run->device->ops->close(run->device);
+    *run = (struct rig_run){ 0 };
+    cr_assert_eq(rig_sim.used_bytes, 0, "%llu bytes of the device are lost", (unsigned long long)rig_sim.used_bytes);
+}
+
+void rig_sim_reset(uint64_t seed, uint64_t copy_rate)
+{
+    rig_sim =
+        (struct sim){ .seed = seed, .copy_rate = copy_rate, .compute_rate = 50ull << 30, .max_level = CPU_LEVEL_BEST };
+    rig_io = (struct io_sim){ .order = IO_SIM_RANDOM };
+}
