@@ -182,11 +182,13 @@ void tier_heat_pass(struct tier *t)
 
 /* ---- roles ---- */
 
-static bool may_go(const struct tier *t, uint32_t slot)
+/* What is needed now comes before what a hint expects. */
+static bool may_go(const struct tier *t, uint32_t slot, enum tier_need need)
 {
     const struct tier_slot *s = &t->slot[slot];
 
-    return s->state == TIER_READY && s->n_pins == 0 && !s->owed && s->expected != t->request_number;
+    return s->state == TIER_READY && s->n_pins == 0 && !s->owed &&
+           (s->expected != t->request_number || need == TIER_MUST);
 }
 
 static void transit_push(struct tier *t, uint32_t slot)
@@ -200,7 +202,7 @@ static void transit_push(struct tier *t, uint32_t slot)
 }
 
 /* The oldest that may go; those passed over keep their order behind it. Residents that were in the queue leave it. */
-static uint32_t transit_pop(struct tier *t, uint32_t class)
+static uint32_t transit_pop(struct tier *t, uint32_t class, enum tier_need need)
 {
     struct tier_transit *q = &t->transit[class];
 
@@ -214,7 +216,7 @@ static uint32_t transit_pop(struct tier *t, uint32_t class)
             continue;
         if (t->slot[slot].resident)
             continue;
-        if (may_go(t, slot))
+        if (may_go(t, slot, need))
             return slot;
         transit_push(t, slot);
     }
@@ -222,7 +224,7 @@ static uint32_t transit_pop(struct tier *t, uint32_t class)
 }
 
 /* The coldest of the next few residents that may go. */
-static uint32_t cold_resident(struct tier *t, uint32_t class)
+static uint32_t cold_resident(struct tier *t, uint32_t class, enum tier_need need)
 {
     struct tier_transit *q = &t->transit[class];
     uint32_t coldest = SLOT_NONE;
@@ -231,7 +233,7 @@ static uint32_t cold_resident(struct tier *t, uint32_t class)
         uint32_t slot = q->first + q->hand;
 
         q->hand = (q->hand + 1) % q->n_slots;
-        if (!t->slot[slot].resident || !may_go(t, slot))
+        if (!t->slot[slot].resident || !may_go(t, slot, need))
             continue;
         seen++;
         if (coldest == SLOT_NONE || t->heat[t->slot[slot].key] < t->heat[t->slot[coldest].key])
@@ -270,7 +272,7 @@ static uint32_t role_take(struct tier *t, uint32_t slot)
         q->n_residents++;
         return SLOT_NONE;
     }
-    cold = q->n_residents > 0 ? cold_resident(t, t->slot[slot].class) : SLOT_NONE;
+    cold = q->n_residents > 0 ? cold_resident(t, t->slot[slot].class, TIER_DEMAND) : SLOT_NONE;
     if (cold == SLOT_NONE || !beats(t, t->slot[slot].key, cold)) {
         transit_push(t, slot);
         return SLOT_NONE;
@@ -288,9 +290,9 @@ uint32_t tier_slot_take(struct tier *t, uint32_t key, enum tier_need need, uint3
     struct tier_transit *q = &t->transit[class];
 
     if (q->n_free == 0) {
-        slot = transit_pop(t, class);
+        slot = transit_pop(t, class, need);
         if (slot == SLOT_NONE && need == TIER_MUST)
-            slot = cold_resident(t, class);
+            slot = cold_resident(t, class, need);
         if (slot == SLOT_NONE)
             return SLOT_NONE;
         tier_slot_free(t, slot);

@@ -59,3 +59,40 @@ Test(residency_device, qwen3moe_with_a_dense_layer)
 {
     every_way("qwen3moe-dense-first-f32");
 }
+
+/* Hints that expect every slot there is give way to what the layer at hand needs. */
+Test(residency_device, what_is_needed_comes_before_what_is_expected)
+{
+    const struct rig_shape shape = { .vram = LEAST, .ram = ALL, .hints = true };
+    const struct expert_layout *layout;
+    struct rig_run run = { 0 };
+    struct expert_view view;
+    struct expert_door *door;
+    uint16_t ids[64];
+    size_t index;
+    struct err err = { 0 };
+
+    rig_setup("qwen3moe-q4_k");
+    rig_sim_reset(1, 0);
+    layout = model_layout(rig_model);
+    cr_assert_eq(rig_open(&run, &shape), 0, "%s", err_text(&run.err));
+    door = tier_door(run.tier);
+    for (uint16_t e = 0; e < layout->n_experts; e++)
+        ids[e] = e;
+    for (int pass = 0; pass < 3; pass++)
+        for (uint32_t i = 0; i < layout->n_layers; i++) {
+            uint32_t layer = layout->layers[i].layer, next = layout->layers[(i + 1) % layout->n_layers].layer;
+
+            cr_assert_eq(door->ops->request(door, layer, ids, layout->n_experts, &err), 0, "%s", err_text(&err));
+            for (uint32_t n = 0; n < layout->n_experts; n++) {
+                door->ops->hint(door, next, ids, layout->n_experts);
+                door->ops->hint(door, layer, ids, layout->n_experts);
+                cr_assert_eq(door->ops->next(door, &index, &view, &err), 1, "%s", err_text(&err));
+                door->ops->release(door, &view);
+            }
+            cr_assert_eq(door->ops->next(door, &index, &view, &err), 0);
+        }
+    cr_assert_eq(rig_sim.n_misuse, 0, "%s", rig_sim.complaint);
+    rig_close(&run);
+    rig_teardown();
+}
