@@ -273,15 +273,17 @@ struct expert_stats {
     int64_t memory_bytes; /* the budget */
     double hit_rate;      /* 0 to 1 */
     double bytes_read_per_token;
-    int64_t door_ns; /* the engine was busy with the cache itself */
-    int64_t busy_ns; /* the drive had reads to do */
+    int64_t door_ns;          /* the engine was busy with the cache itself */
+    int64_t busy_ns;          /* the drive had reads to do */
     int64_t given_back_bytes; /* room for experts given back for want of memory elsewhere, for now */
     int64_t limit_bytes;      /* of the control group that is tightest; unset without one */
     int64_t limit_left_bytes; /* and what it leaves */
     /* Of the experts that are followed: asked for, found, and what each policy, or foresight, would have found. */
     int64_t shadow_asked, shadow_found;
     int64_t shadow_lru, shadow_lfu, shadow_aged, shadow_lfru, shadow_next_use, shadow_oracle;
-    int64_t reserved[3];
+    int64_t vram_slots; /* experts that fit on the GPU; unset where the CPU computes */
+    int64_t vram_hits;  /* experts found there */
+    int64_t reserved[1];
 };
 
 int expert_stats(struct expert_client *client, struct expert_stats *ret_stats, struct expert_error *error);

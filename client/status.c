@@ -264,6 +264,8 @@ int expert_stats(struct expert_client *client, struct expert_stats *ret_stats, s
         COUNT(struct expert_stats, slots, "cache.slots"),
         COUNT(struct expert_stats, slots_used, "cache.slots_used"),
         COUNT(struct expert_stats, huge_bytes, "cache.huge_bytes"),
+        COUNT(struct expert_stats, vram_slots, "vram.slots"),
+        COUNT(struct expert_stats, vram_hits, "vram.hits"),
         COUNT(struct expert_stats, rss_bytes, "rss"),
         COUNT(struct expert_stats, peak_rss_bytes, "peak_rss"),
         COUNT(struct expert_stats, memory_bytes, "memory.total"),

@@ -207,6 +207,11 @@ int command_stats(struct session *session)
     print_time(&stats);
     snprintf(text, sizeof(text), "%s of %s used", units_count(a, stats.slots_used), units_count(b, stats.slots));
     row("expert slots", text);
+    if (stats.vram_slots != EXPERT_UNSET) {
+        snprintf(text, sizeof(text), "%s slots, %s hits", units_count(a, stats.vram_slots),
+                 units_count(b, stats.vram_hits));
+        row("on the GPU", text);
+    }
     if (stats.given_back_bytes > 0)
         row("given back", units_byte_count(a, stats.given_back_bytes));
     snprintf(text, sizeof(text), "%s, at most %s, budget %s", units_byte_count(a, stats.rss_bytes),

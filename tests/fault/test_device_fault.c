@@ -14,8 +14,8 @@ enum { STRIDE = 61 };
 
 static const struct rig_shape shapes[] = {
     { .vram = LEAST, .ram = LEAST, .hints = true },
-    { .vram = QUARTER, .ram = LEAST, .help = true, .hints = true },
-    { .vram = HALF, .ram = HALF, .inclusive = true },
+    { .vram = MOST, .ram = LEAST, .help = true, .hints = true },
+    { .vram = MOST, .ram = HALF },
 };
 
 static void fault_setup(void)

@@ -11,4 +11,10 @@ tests_residency_test_residency_LDADD = $(LIBS_PREFETCH) $(SYS_CACHE) $(CRITERION
 tests_residency_test_residency_device_SOURCES = tests/residency/test_residency_device.c $(support_device_rig)
 tests_residency_test_residency_device_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_residency_test_residency_device_LDADD = $(LIBS_PREFETCH) $(SYS_CACHE) $(CRITERION_LIBS)
+tier_tests = tests/unit/test_tier
+check_PROGRAMS += $(tier_tests)
+TESTS += $(tier_tests)
+tests_unit_test_tier_SOURCES = tests/unit/test_tier.c $(support_device_rig)
+tests_unit_test_tier_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_tier_LDADD = $(LIBS_PREFETCH) $(SYS_CACHE) $(CRITERION_LIBS)
 endif

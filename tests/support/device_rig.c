@@ -119,7 +119,7 @@ static uint64_t share_of(enum share share, uint64_t least, uint64_t pad)
 
     for (uint32_t i = 0; i < layout->n_layers; i++)
         all += layout->n_experts * ((layout->layers[i].expert_bytes + pad) & ~4095ULL);
-    all = share == ALL ? all : share == HALF ? all / 2 : share == QUARTER ? all / 4 : 0;
+    all = share == ALL ? all : share == MOST ? all / 6 * 5 : share == HALF ? all / 2 : share == QUARTER ? all / 4 : 0;
     return all > least ? all : least;
 }
 

@@ -16,7 +16,7 @@
 
 enum { RIG_PROMPT = 24, RIG_CHUNK = 20, RIG_STEPS = 10, RIG_ROWS = RIG_PROMPT + RIG_STEPS };
 
-enum share { LEAST, QUARTER, HALF, ALL, SHARES };
+enum share { LEAST, QUARTER, HALF, MOST, ALL, SHARES }; /* most: five sixths */
 
 /* How much of the experts lies where, and the switches. */
 struct rig_shape {
