@@ -75,7 +75,7 @@ void rig_assert_same(const char *what)
 static void expect_make(void)
 {
     struct forward_options options = forward_options_of(NULL);
-    struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVEL_BEST };
+    struct cpu_device_options cpu = { .n_threads = 1, .max_level = CPU_LEVEL_BEST };
     struct rig_run run = { 0 };
     struct ram_door *ram;
 
@@ -136,7 +136,7 @@ int rig_open(struct rig_run *run, const struct rig_shape *shape)
 {
     const struct expert_layout *layout = model_layout(rig_model);
     struct forward_options options = forward_options_of(NULL);
-    struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVEL_BEST };
+    struct cpu_device_options cpu = { .n_threads = 1, .max_level = CPU_LEVEL_BEST };
     struct tier_options tier = { .slot_budget = share_of(shape->vram, tier_min_bytes(layout), 3 * 256 + 4095),
                                  .inclusive = shape->inclusive };
     struct cache_options cache;
@@ -181,7 +181,8 @@ void rig_close(struct rig_run *run)
 
 void rig_sim_reset(uint64_t seed, uint64_t copy_rate)
 {
-    rig_sim =
-        (struct sim){ .seed = seed, .copy_rate = copy_rate, .compute_rate = 50ull << 30, .max_level = CPU_LEVEL_BEST };
+    rig_sim = (struct sim){
+        .n_threads = 1, .seed = seed, .copy_rate = copy_rate, .compute_rate = 50ull << 30, .max_level = CPU_LEVEL_BEST
+    };
     rig_io = (struct io_sim){ .order = IO_SIM_RANDOM };
 }
