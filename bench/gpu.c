@@ -5,8 +5,8 @@
  *   bench/gpu --probe MODULE            one line: the card, or why there is none (exit status 77)
  *   bench/gpu MODULE COPY_GB_S TOP_S    a table in Markdown; the two rates are the card's own (bench/gpu_rates)
  *
- * Decode: one token, a weight matrix that no cache holds; a layer's eight experts of 128, others each time, in one call.
- * Prefill: 2048 tokens. Each figure is the median of ROUNDS rounds, each timed from one sync to the next.
+ * Decode: one token, a weight matrix that no cache holds; a layer's eight experts of 128, others each time, in one
+ * call. Prefill: 2048 tokens. Each figure is the median of ROUNDS rounds, each timed from one sync to the next.
  */
 #include "base/clock.h"
 #include "base/mem.h"

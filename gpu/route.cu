@@ -83,8 +83,8 @@ DEVICE void choose(const float *logits, const uint8_t *taken, uint32_t n, struct
     block_barrier();
 }
 
-/* The weights of the chosen, from e^(logit - best), in the CPU's order. The host's memory, where they go, is written and
- * not read: it is far away. */
+/* The weights of the chosen, from e^(logit - best), in the CPU's order. The host's memory, where they go, is written
+ * and not read: it is far away. */
 DEVICE void weigh(const struct route_params &p, const float *logits, const double *exps, const uint32_t *chosen,
                   float *weights, float *ret_weights)
 {

@@ -18,8 +18,8 @@ struct lattices {
     uint16_t iq2_xxs[256], iq2_xs[512], iq2_s[1024], iq3_xxs[256], iq3_s[512], iq1[2048];
 };
 
-/* Activations for SUPER formats, 256 to a block: words 8l .. 8l + 7 are the runs of column l (gpu/formats.cuh) in order;
- * sums[l] is the sums of groups 2l (low half) and 2l + 1 (high half). */
+/* Activations for SUPER formats, 256 to a block: words 8l .. 8l + 7 are the runs of column l (gpu/formats.cuh) in
+ * order; sums[l] is the sums of groups 2l (low half) and 2l + 1 (high half). */
 struct act_super {
     uint32_t q[64];
     uint32_t sums[8];

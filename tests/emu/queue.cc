@@ -26,7 +26,7 @@ struct queue {
     struct err *err;
     struct node nodes[MAX_NODES];
     uint32_t n_nodes;
-    char params[PARAM_BYTES];
+    alignas(16) char params[PARAM_BYTES];
     size_t params_used;
     char *stage;
     size_t stage_bytes, stage_used;
