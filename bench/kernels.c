@@ -6,8 +6,13 @@
  * of a plain read of the same buffer by the same number of threads, taken just before. Prefill is many rows against a
  * matrix, in GFLOP/s (two per weight and row). Each figure is the best of several rounds.
  *
- * bench/kernels [--threads N] [--level NAME] [--type NAME|attention] [--mib SIZE] [--rows N]
+ * bench/kernels, or tests/parity/test_kernels --bench: [--threads N] [--level NAME] [--type NAME|attention] [--mib
+ * SIZE] [--rows N] [--read]
+ *
+ * --read prints only what a plain read takes, as bench/compare.py asks for its rooflines.
  */
+#include "bench/kernels.h"
+
 #include "base/clock.h"
 #include "base/mem.h"
 #include "compute/cpu_device.h"
@@ -26,6 +31,7 @@ struct bench {
     size_t mib;
     int level; /* -1: all */
     const char *type;
+    bool read_only;
     unsigned char *weights;
     float *x, *y;
     double read_gb_s;
@@ -60,10 +66,11 @@ static double read_gb_s(const struct bench *b, size_t bytes)
     if (pool_open(b->n_threads, &pool, NULL) < 0)
         return 0;
     for (int i = 0; i < ROUNDS; i++) {
-        uint64_t start = clock_ns();
+        uint64_t start = clock_ns(), ns;
 
         pool_run(pool, read_on_thread, &r);
-        best = clock_ns() - start < best ? clock_ns() - start : best;
+        ns = clock_ns() - start;
+        best = ns < best ? ns : best;
     }
     pool_close(pool);
     return (double)bytes / (double)best;
@@ -89,11 +96,12 @@ static double best_ns(struct device *device, struct acts *acts, const float *x, 
     uint64_t best = UINT64_MAX;
 
     for (int i = 0; i < ROUNDS; i++) {
-        uint64_t start = clock_ns();
+        uint64_t start = clock_ns(), ns;
 
         device->ops->acts_set(device, acts, x, n_rows, COLS);
         device->ops->linear(device, acts, lin, 1);
-        best = clock_ns() - start < best ? clock_ns() - start : best;
+        ns = clock_ns() - start;
+        best = ns < best ? ns : best;
     }
     return (double)best;
 }
@@ -132,10 +140,11 @@ static void bench_attention(const struct bench *b, struct device *device, uint32
     uint64_t best = UINT64_MAX;
 
     for (int i = 0; i < ROUNDS; i++) {
-        uint64_t start = clock_ns();
+        uint64_t start = clock_ns(), ns;
 
         device->ops->attention(device, &a);
-        best = clock_ns() - start < best ? clock_ns() - start : best;
+        ns = clock_ns() - start;
+        best = ns < best ? ns : best;
     }
     printf("%-12s attention of %3u tokens, %2u KV heads: %6.2f GB/s %7.1f GFLOP/s\n", device->name, n_tokens,
            n_kv_heads, 2 * (double)bytes / (double)best,
@@ -179,9 +188,13 @@ static int bench_level(const struct bench *b, enum cpu_level level)
 static int parse(struct bench *b, int argc, char **argv)
 {
     static const struct option longs[] = {
-        { "threads", required_argument, NULL, 't' }, { "level", required_argument, NULL, 'l' },
-        { "type", required_argument, NULL, 'f' },    { "mib", required_argument, NULL, 'm' },
-        { "rows", required_argument, NULL, 'r' },    { NULL, 0, NULL, 0 },
+        { "threads", required_argument, NULL, 't' },
+        { "level", required_argument, NULL, 'l' },
+        { "type", required_argument, NULL, 'f' },
+        { "mib", required_argument, NULL, 'm' },
+        { "rows", required_argument, NULL, 'r' },
+        { "read", no_argument, NULL, 'R' },
+        { NULL, 0, NULL, 0 },
     };
     enum cpu_level level;
     int c;
@@ -205,19 +218,22 @@ static int parse(struct bench *b, int argc, char **argv)
         case 'r':
             b->n_rows = (uint32_t)atoi(optarg);
             break;
+        case 'R':
+            b->read_only = true;
+            break;
         default:
             return -1;
         }
     return b->n_threads > 0 && b->n_threads <= 256 && b->n_rows > 0 && b->mib >= 16 ? 0 : -1;
 }
 
-int main(int argc, char **argv)
+int kernels_bench(int argc, char **argv)
 {
     struct bench b = { .n_threads = cpu_threads_detect(), .n_rows = 256, .mib = 256, .level = -1 };
     void *weights, *x, *y;
 
     if (parse(&b, argc, argv) < 0) {
-        fprintf(stderr, "usage: kernels [--threads N] [--level NAME] [--type NAME] [--mib SIZE] [--rows N]\n");
+        fprintf(stderr, "usage: kernels [--threads N] [--level NAME] [--type NAME] [--mib SIZE] [--rows N] [--read]\n");
         return 2;
     }
     if (mem_map(b.mib << 20, MEM_HUGE | MEM_POPULATE, &weights, NULL) < 0 ||
@@ -231,6 +247,10 @@ int main(int argc, char **argv)
     b.x = x;
     b.y = y;
     fill(b.weights, b.mib << 20);
+    if (b.read_only) {
+        printf("read %.2f GB/s with %u threads\n", read_gb_s(&b, b.mib << 20), b.n_threads);
+        return 0;
+    }
     for (size_t i = 0; i < (size_t)b.n_rows * COLS; i++)
         b.x[i] = (float)(i * 2654435761u % 2048) / 1024 - 1;
     for (int level = 0; level < CPU_LEVELS; level++)

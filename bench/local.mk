@@ -2,14 +2,14 @@
 benches = bench/replay bench/kernels bench/forward bench/gpu bench/io bench/pack
 EXTRA_PROGRAMS += $(benches)
 CLEANFILES += $(benches)
-EXTRA_DIST += bench/compare.py bench/engines.py bench/gpu.py bench/gpu_rates.cu bench/memory.py tests/check-gpu.sh
+EXTRA_DIST += bench/compare.py bench/engines.py bench/gguf_bytes.py bench/gpu.py bench/gpu_rates.cu bench/memory.py tests/check-gpu.sh
 
 replay_sources = bench/trace.c bench/trace.h bench/replay_sim.c bench/replay_sim.h
 
 bench_replay_SOURCES = bench/replay.c bench/replay_svg.c bench/replay_svg.h $(replay_sources)
 bench_replay_LDADD = libcache.a $(LIBS_BASE)
 
-bench_kernels_SOURCES = bench/kernels.c
+bench_kernels_SOURCES = bench/kernels.c bench/kernels.h bench/kernels_main.c
 bench_kernels_LDADD = $(LIBS_COMPUTE) -lm
 
 bench_forward_SOURCES = bench/forward.c tests/support/ram_door.c tests/support/ram_door.h

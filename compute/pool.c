@@ -13,8 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Spinning lasts some hundreds of microseconds: between two regions of a token lie up to some tens of serial work. */
-enum { LINE_BYTES = 64, SPINS = 20000 };
+/* Some tens of microseconds: as long as the serial work between two regions of a token. */
+enum { LINE_BYTES = 64, SPINS = 4000 };
 
 /* A counter that threads wait on: it only ever goes up (and round). */
 struct gate {

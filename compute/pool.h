@@ -4,7 +4,7 @@
  *
  * pool_run calls fn(arg, thread) once for each thread number 0 .. n-1, number 0 on the caller, and returns when all
  * have returned; what they wrote is then visible to the caller. Inside, pool_barrier holds each thread until all have
- * come to it. Workers that wait spin for some hundreds of microseconds, then sleep: an idle pool uses no CPU. With more
+ * come to it. Workers that wait spin for some tens of microseconds, then sleep: an idle pool uses no CPU. With more
  * threads than the process may use CPUs, nobody spins.
  *
  * Nothing is allocated and no lock is taken after pool_open. Threads: one thread at a time calls pool_run, not from

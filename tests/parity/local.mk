@@ -28,7 +28,8 @@ tests_parity_test_device_SOURCES = tests/parity/test_device.c tests/parity/parit
 tests_parity_test_device_CPPFLAGS = $(PARITY_CPPFLAGS)
 tests_parity_test_device_LDADD = $(PARITY_LDADD)
 
-tests_parity_test_kernels_SOURCES = tests/parity/test_kernels.c tests/parity/parity.c tests/parity/parity.h
+kernel_tests = tests/parity/test_kernels.c tests/parity/parity.c tests/parity/parity.h
+tests_parity_test_kernels_SOURCES = $(kernel_tests) tests/parity/bench_main.c bench/kernels.c bench/kernels.h
 tests_parity_test_kernels_CPPFLAGS = $(PARITY_CPPFLAGS)
 tests_parity_test_kernels_LDADD = $(PARITY_LDADD)
 
@@ -44,7 +45,7 @@ tests_parity_libamx_emulated_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -Wno-psa
 tests_parity_libavxvnni_emulated_a_SOURCES = $(AVXVNNI_SOURCES)
 tests_parity_libavxvnni_emulated_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -include $(top_srcdir)/tests/parity/emulated/avxvnni.h
 
-tests_parity_test_emulated_SOURCES = $(tests_parity_test_kernels_SOURCES)
+tests_parity_test_emulated_SOURCES = $(kernel_tests)
 tests_parity_test_emulated_CPPFLAGS = $(PARITY_CPPFLAGS) -DEMULATED -DQUICK
 tests_parity_test_emulated_LDADD = libcompute.a tests/parity/libamx_emulated.a tests/parity/libavxvnni_emulated.a \
 	$(LIBS_CPU_LEVELS) $(LIBS_BASE) $(CRITERION_LIBS) -lm
