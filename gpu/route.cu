@@ -15,7 +15,7 @@ struct choice {
     uint32_t index; /* NONE: nothing yet */
 };
 
-struct route_shared {
+struct alignas(16) route_shared { /* numbers of f64 follow */
     struct choice warps[ROUTE_WARPS];
     uint32_t first[ROUTE_WARPS];
     uint32_t best;
