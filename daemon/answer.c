@@ -325,6 +325,8 @@ void answer_cut(struct answer *a)
     if (!a->req)
         return;
     api_error_from(&error, ERR_CANCELED, "the daemon is shutting down");
+    if (a->streaming)
+        http_stream_forget(a->req); /* the end must come through, also to who reads slowly */
     reply_error(a, &error);
     http_set_data(a->req, NULL);
     a->req = NULL;

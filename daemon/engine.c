@@ -226,6 +226,17 @@ static void measured(struct engine *e)
         service_say_drive(&e->totals.drive);
 }
 
+/* What happened to the catalog is said when it happens, and once. */
+static void tell_note(struct engine *e)
+{
+    const char *note = cache_note(e->cache);
+
+    if (!note || strncmp(note, e->noted, sizeof(e->noted) - 1) == 0)
+        return;
+    snprintf(e->noted, sizeof(e->noted), "%s", note);
+    log_warning("catalog: %s", note);
+}
+
 /* Nothing is asked for: read what may be asked for soon, write what is to be kept. Whether there is more of it. */
 static bool idle(struct engine *e)
 {
@@ -239,6 +250,7 @@ static bool idle(struct engine *e)
         return true;
     more = cache_idle(e->cache);
     measured(e);
+    tell_note(e);
     return more;
 }
 

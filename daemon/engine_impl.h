@@ -13,6 +13,12 @@
 #include "prefetch/lookahead.h"
 #include "prefetch/warmup.h"
 
+/* A token whose text may yet turn out to belong to a stop: it is told of when the first of its text is final. */
+struct held_token {
+    uint64_t begin; /* of its text in the answer's */
+    struct engine_event event;
+};
+
 /* What writing an answer needs beside its sequence. */
 struct writer {
     struct detokenizer detokenizer;
@@ -24,6 +30,9 @@ struct writer {
     size_t piece_cap;
     char *out; /* text that is final */
     size_t out_cap;
+    uint64_t text_bytes, final_bytes; /* of the answer so far, and of that what is final */
+    struct held_token *held;          /* while log-probabilities are asked for and stops looked for */
+    uint32_t n_held, held_cap;
 };
 
 struct engine {
@@ -39,10 +48,10 @@ struct engine {
     struct device *device;
     struct device *helper; /* the CPU beside a GPU; NULL: none */
     struct cache *cache;
-    struct tier *tier; /* of experts on a GPU; NULL: the CPU computes */
-    bool without_gpu;  /* it was lost, and could not be opened again */
-    char down[400];    /* nothing can compute: why; empty otherwise */
-    uint64_t tried_ns; /* when that was last found */
+    struct tier *tier;   /* of experts on a GPU; NULL: the CPU computes */
+    bool without_gpu;    /* it was lost, and could not be opened again */
+    char down[400];      /* nothing can compute: why; empty otherwise */
+    uint64_t tried_ns;   /* when that was last found */
     uint64_t slots_most; /* bytes of RAM slots that the division in force allows */
     struct forward *forward;
     struct lookahead *lookahead; /* NULL: prefetch is off */
@@ -51,8 +60,9 @@ struct engine {
     struct writer *writers;    /* [n_seqs] */
     struct engine_event event; /* being written; large, so not on the stack */
     uint64_t heard_load_ns;
-    bool said_pack;   /* that the pack has bad records */
-    uint32_t n_rests; /* waits since the last step */
+    bool said_pack;          /* that the pack has bad records */
+    uint32_t n_rests;        /* waits since the last step */
+    char noted[256];         /* what the user has been told of the catalog */
     uint64_t slot_bytes_set; /* the slots follow this */
 
     pthread_mutex_t lock; /* guards `shown` */

@@ -163,8 +163,10 @@ int engine_load(struct engine *e, struct err *err)
     cache_drive(e->cache, &e->totals.drive);
     if (e->totals.drive.doubt == NULL)
         service_say_drive(&e->totals.drive);
-    if (cache_note(e->cache))
+    if (cache_note(e->cache)) {
         log_info("catalog: %s", cache_note(e->cache));
+        snprintf(e->noted, sizeof(e->noted), "%s", cache_note(e->cache));
+    }
     return 0;
 }
 
@@ -188,6 +190,7 @@ void engine_unload(struct engine *e)
     for (uint32_t i = 0; e->writers && i < e->service->budget.shape.n_seqs; i++) {
         mem_free(e->writers[i].piece);
         mem_free(e->writers[i].out);
+        mem_free(e->writers[i].held);
     }
     mem_free(e->writers);
     scheduler_fini(&e->scheduler);

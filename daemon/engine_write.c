@@ -108,6 +108,7 @@ void writer_start(struct engine *e, struct sequence *seq)
     w->figures = (struct job_figures){ .n_prompt = (uint32_t)job->prompt.n, .n_reused = seq->n_reused };
     w->started_ns = clock_ns();
     w->first_ns = 0;
+    w->text_bytes = w->final_bytes = w->n_held = 0;
     w->ended = false;
     if (r < 0) {
         writer_done(e, job, w, FINISH_ERROR, r, err_text(&err));
@@ -141,7 +142,49 @@ static int token_text(struct writer *w, struct job *job, int32_t token, size_t *
     if (grow(&w->out, &w->out_cap, stops_max(job->stops, n)) < 0)
         return -ENOMEM;
     *ret_len = stops_put(job->stops, w->piece, n, w->out);
+    w->text_bytes += n;
+    w->final_bytes += *ret_len;
     return 0;
+}
+
+/* --- tokens and stops --- */
+
+/* Keep the event for its token, whose text begins at `begin`. */
+static int hold(struct writer *w, const struct engine_event *event, uint64_t begin)
+{
+    if (w->n_held == w->held_cap) {
+        uint32_t cap = w->held_cap ? w->held_cap * 2 : 4;
+        struct held_token *grown = mem_realloc(w->held, cap * sizeof(*grown));
+
+        if (!grown)
+            return -ENOMEM;
+        w->held = grown;
+        w->held_cap = cap;
+    }
+    w->held[w->n_held].begin = begin;
+    w->held[w->n_held++].event = *event;
+    return 0;
+}
+
+/* Tell of the tokens whose text has begun to be final (or of all), and of `len` bytes of text in w->out. */
+static void tell_held(struct engine *e, struct job *job, struct writer *w, size_t len, bool all)
+{
+    uint32_t n = 0;
+
+    while (n < w->n_held && (all || w->held[n].begin < w->final_bytes))
+        n++;
+    for (uint32_t i = 0; i < n; i++) {
+        e->event = w->held[i].event;
+        if (i + 1 < n)
+            engine_emit(e);
+    }
+    if (!n && len)
+        event_begin(e, EVENT_TEXT, job);
+    if (n || len)
+        emit_text(e, job, w->out, len);
+    w->n_held -= n;
+    if (w->n_held)
+        memmove(w->held, w->held + n, w->n_held * sizeof(*w->held));
 }
 
 /* What was held back: a character that never became whole, the beginning of a stop that did not come. */
@@ -155,6 +198,7 @@ static int rest_of_text(struct writer *w, struct job *job, size_t *ret_len)
     m = stops_put(job->stops, tail, n, w->out);
     if (!stops_hit(job->stops))
         m += stops_finish(job->stops, w->out + m);
+    w->final_bytes += m;
     *ret_len = m;
     return 0;
 }
@@ -163,10 +207,8 @@ static void finish_text(struct engine *e, struct sequence *seq, struct writer *w
 {
     size_t len = 0;
 
-    if (rest_of_text(w, seq->job, &len) == 0 && len) {
-        event_begin(e, EVENT_TEXT, seq->job);
-        emit_text(e, seq->job, w->out, len);
-    }
+    if (rest_of_text(w, seq->job, &len) == 0)
+        tell_held(e, seq->job, w, len, !stops_hit(seq->job->stops));
     if (stops_hit(seq->job->stops))
         w->finish = FINISH_STOP;
 }
@@ -184,6 +226,7 @@ static void write_token(struct engine *e, struct sequence *seq, struct writer *w
     struct job *job = seq->job;
     int32_t token = sampler_draw(job->sampler, logits);
     struct engine_event *event;
+    uint64_t begin = w->text_bytes;
     size_t len = 0;
 
     if (token < 0) {
@@ -208,7 +251,14 @@ static void write_token(struct engine *e, struct sequence *seq, struct writer *w
     event->token = token;
     if (job->n_logprobs >= 0)
         add_logprobs(e, job, token, logits);
-    emit_text(e, job, w->out, len);
+    if (job->n_logprobs < 0 || !stops_any(job->stops)) {
+        emit_text(e, job, w->out, len);
+    } else if (hold(w, event, begin) < 0) {
+        fail(e, seq, w, -ENOMEM, "out of memory");
+        return;
+    } else {
+        tell_held(e, job, w, len, false);
+    }
     if (stops_hit(job->stops))
         end(w, FINISH_STOP);
     else if (seq->n_written >= job->max_tokens || seq->n_held + 1 >= e->scheduler.shape.n_ctx)

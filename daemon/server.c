@@ -18,7 +18,7 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define CUT_GRACE_MS 1000 /* for the last words of cut answers to go out */
+#define CUT_GRACE_MS 3000 /* for the last words of cut answers to go out */
 #define IDLE_MS 75000
 #define RECORD_MS 50 /* the ring holds far more */
 #define LOOK_MS 1000 /* at the memory that is left */

@@ -131,6 +131,11 @@ size_t stops_finish(struct stops *stops, char *out)
     return n;
 }
 
+bool stops_any(const struct stops *stops)
+{
+    return stops->n > 0;
+}
+
 bool stops_hit(const struct stops *stops)
 {
     return stops->which >= 0;

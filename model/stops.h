@@ -37,6 +37,7 @@ size_t stops_put(struct stops *stops, const char *text, size_t len, char *out);
 /* The answer ended by itself: what was held back goes out (stops_max(stops, 0) bytes at most). */
 size_t stops_finish(struct stops *stops, char *out);
 
+bool stops_any(const struct stops *stops); /* there is something to look for */
 bool stops_hit(const struct stops *stops);
 /* Which one was hit: its index at open; -1: none. */
 int stops_which(const struct stops *stops);

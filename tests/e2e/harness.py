@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the end-to-end tests share: a daemon on a private socket, clients, and TAP.
+"""What the end-to-end tests share: a daemon on a private socket, and its clients. TAP comes from tap.py.
 
 Nothing here sleeps: the daemon is waited for by the lines it writes, answers by their bytes, states by asking /stats
 again until they hold. Python's standard library alone.
@@ -16,7 +16,8 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
+
+from tap import Skip, main, test  # noqa: F401
 
 BUILD = os.environ.get("top_builddir", ".")
 SOURCE = os.environ.get("top_srcdir", ".")
@@ -30,10 +31,6 @@ def sanitized():
     with open(EXPERTD, "rb") as f:
         data = f.read()
     return b"__asan_init" in data or b"__tsan_init" in data
-
-
-class Skip(Exception):
-    pass
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -239,30 +236,3 @@ def hold(daemon):
     s.next()
     daemon.until(lambda stats: any(q["state"] == "paused" for q in stats["sequences"]))
     return s
-
-
-TESTS = []
-
-
-def test(f):
-    TESTS.append(f)
-    return f
-
-
-def main():
-    failed = 0
-    print("1..%d" % len(TESTS))
-    for number, f in enumerate(TESTS, 1):
-        name = "%d - %s" % (number, f.__name__.replace("_", " "))
-        signal.alarm(4 * PATIENCE)
-        try:
-            f()
-            print("ok " + name)
-        except Skip as reason:
-            print("ok %s # SKIP %s" % (name, reason))
-        except Exception:
-            failed += 1
-            print("# " + traceback.format_exc().rstrip().replace("\n", "\n# "))
-            print("not ok " + name)
-        sys.stdout.flush()
-    sys.exit(1 if failed else 0)

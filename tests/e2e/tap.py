@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""TAP from Python functions whose names begin with test_, in the order in which they stand."""
-
+"""TAP from Python functions, in the order in which they stand: those marked with @test, and those of a module whose names
+begin with test_. Names given on the command line choose some of them."""
+import signal
 import sys
 import traceback
+
+LIMIT_S = 240  # for one test; what hangs is ended and fails
+TESTS = []
 
 
 class Skip(Exception):
     pass
+
+
+def test(f):
+    TESTS.append(f)
+    return f
 
 
 def check(condition, *context):
@@ -25,23 +34,29 @@ def contains(text, *parts):
             raise AssertionError(f"{part!r} is not in {text!r}")
 
 
-def main(module):
-    tests = [(name, value) for name, value in vars(module).items() if name.startswith("test_")]
-    only = sys.argv[1:]
-    if only:
-        tests = [(name, value) for name, value in tests if name in only]
+def run(f):
+    """None, why it was skipped, or the exception it raised."""
+    signal.alarm(LIMIT_S)
+    try:
+        f()
+    except Skip as reason:
+        return reason
+    except Exception as failure:
+        print("# " + traceback.format_exc().rstrip().replace("\n", "\n# "))
+        return failure
+    return None
+
+
+def main(module=None):
+    tests = TESTS + [f for name, f in vars(module).items() if name.startswith("test_")] if module else TESTS
+    tests = [f for f in tests if not sys.argv[1:] or f.__name__ in sys.argv[1:]]
     failed = 0
-    print(f"1..{len(tests)}", flush=True)
-    for number, (name, test) in enumerate(tests, 1):
-        label = name[len("test_") :].replace("_", " ")
-        try:
-            test()
-            print(f"ok {number} - {label}", flush=True)
-        except Skip as reason:
-            print(f"ok {number} - {label} # SKIP {reason}", flush=True)
-        except Exception:
-            failed += 1
-            print(f"not ok {number} - {label}", flush=True)
-            for line in traceback.format_exc().splitlines():
-                print(f"# {line}", flush=True)
+    print("1..%d" % len(tests), flush=True)
+    for number, f in enumerate(tests, 1):
+        label = "%d - %s" % (number, f.__name__.removeprefix("test_").replace("_", " "))
+        end = run(f)
+        skipped = isinstance(end, Skip)
+        bad = end is not None and not skipped
+        failed += bad
+        print("%s %s%s" % ("not ok" if bad else "ok", label, " # SKIP %s" % end if skipped else ""), flush=True)
     sys.exit(1 if failed else 0)

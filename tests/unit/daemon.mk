@@ -1,5 +1,6 @@
 if HAVE_CRITERION
 daemon_tests = \
+	tests/unit/test_api_health \
 	tests/unit/test_api_params \
 	tests/unit/test_budget \
 	tests/unit/test_config \
@@ -12,6 +13,11 @@ daemon_tests = \
 	tests/unit/test_scheduler
 check_PROGRAMS += $(daemon_tests)
 TESTS += $(daemon_tests)
+
+tests_unit_test_api_health_SOURCES = tests/unit/test_api_health.c
+tests_unit_test_api_health_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_api_health_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=engine_silent_ns,--wrap=http_method,--wrap=http_path,--wrap=http_reply
+tests_unit_test_api_health_LDADD = $(LIBS_DAEMON) $(SYS_DAEMON) $(CRITERION_LIBS)
 
 tests_unit_test_api_params_SOURCES = tests/unit/test_api_params.c
 tests_unit_test_api_params_CPPFLAGS = $(CRITERION_CPPFLAGS)
