@@ -70,8 +70,8 @@ uint64_t cache_overhead_bytes(const struct expert_layout *layout, const struct c
             n_slots += plan.class[c].n_slots;
     else /* not known yet */
         n_slots = n_keys;
-    return (64 << 10) + shadow_bytes(layout->n_layers, layout->n_experts) + n_keys * 512 + n_slots * 512 +
-           (uint64_t)layout->n_experts * 64 + depth_of(options) * (12ULL << 10);
+    return (64 << 10) + (options->no_shadow ? 0 : shadow_bytes(layout->n_layers, layout->n_experts)) + n_keys * 512 +
+           n_slots * 512 + (uint64_t)layout->n_experts * 64 + depth_of(options) * (12ULL << 10);
 }
 
 static void describe(struct cache *c, const char *engine, const char *why)
@@ -169,7 +169,7 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
         rc = slots_init(&c->slots, layout, c->files.block, options->slot_budget, options->policy, err);
     if (rc == 0)
         rc = tables_alloc(c, err);
-    if (rc == 0)
+    if (rc == 0 && !options->no_shadow)
         rc = shadow_init(c, err);
     if (rc == 0)
         rc = catalog_open(layout, &(struct catalog_options){ .dir = options->catalog_dir }, &c->catalog, err);
@@ -238,7 +238,8 @@ void cache_stats(const struct cache *cache, struct cache_stats *ret_stats)
         .slot_bytes = atomic_load_explicit(&n->slot_bytes, memory_order_relaxed),
         .huge_bytes = atomic_load_explicit(&n->huge_bytes, memory_order_relaxed),
     };
-    shadow_counts(cache->shadow, &ret_stats->shadow);
+    if (cache->shadow != NULL)
+        shadow_counts(cache->shadow, &ret_stats->shadow);
 }
 
 const char *cache_note(const struct cache *cache)

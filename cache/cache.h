@@ -45,6 +45,7 @@ struct cache_options {
     enum cache_measuring measure;
     enum policy_kind policy; /* which expert gives up its slot; default: the least recently used */
     bool read_by_part;       /* gate and up of every missing expert before any down; default: expert after expert */
+    bool no_shadow;          /* do not count what other policies would have hit: memory is short */
     uint64_t ram_free_bytes; /* free beside the daemon's budget, which the page cache may use; decides io auto */
     const struct pack *pack; /* read experts from there; borrowed; NULL: from the model's files */
     const char *catalog_dir; /* state directory for the LMDB catalog; NULL: keep checksums in memory only */

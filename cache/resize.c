@@ -66,7 +66,8 @@ int cache_resize(struct cache *cache, uint64_t slot_budget, struct err *err)
     cache->request.n = cache->request.n_given = cache->request.n_ready = cache->request.ready_head = 0;
     slots_fit(&cache->slots, cache->layout, cache->files.block, slot_budget, n_live);
     rc = slots_resize(&cache->slots, n_live);
-    shadow_resize(cache->shadow, n_live);
+    if (cache->shadow != NULL)
+        shadow_resize(cache->shadow, n_live);
     cache_buffers(&cache->slots, buffers);
     reader_rebuffer(cache->reader, buffers);
     cache->door.max_request = cache_max_request(cache);

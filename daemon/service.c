@@ -71,6 +71,7 @@ void service_cache_options(const struct service *service, struct cache_options *
     ret_options->queue_depth = config->queue_depth;
     if (!config->queue_depth && budget_is_small(service->budget.total))
         ret_options->queue_depth = SMALL_DEPTH;
+    ret_options->no_shadow = budget_is_small(service->budget.total);
     ret_options->piece_bytes = config->read_kib << 10;
     ret_options->policy = config->policy;
     ret_options->pack = service->pack;
