@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define MODULE_FILE "expertd-cuda.so"
+#define DRIVER_FILE "libcuda.so.1" /* what that one needs */
 
 /* What is loaded runs with our rights, so nobody else may have a hand in it. */
 static int trust_check(const char *path, const struct stat *st, struct err *err)
@@ -109,6 +110,14 @@ static bool beside_program(char *path, size_t size)
     return slash != NULL && snprintf(path, size, "%.*s/gpu/" MODULE_FILE, (int)(slash - program), program) < (int)size;
 }
 
+/* A driver is never unloaded again; the module opens it once more. */
+static int load_with_driver(const char *path, const struct gpu_module **ret_module, struct err *err)
+{
+    if (dlopen(DRIVER_FILE, RTLD_LAZY | RTLD_LOCAL) == NULL)
+        return err_set(err, -ENODEV, "no NVIDIA driver is installed (" DRIVER_FILE " was not found)");
+    return load(path, ret_module, err);
+}
+
 int gpu_module_load(const char *path, const struct gpu_module **ret_module, struct err *err)
 {
     const char *installed = PKGLIBDIR "/" MODULE_FILE, *named = path != NULL ? path : getenv("EXPERTD_GPU_MODULE");
@@ -117,10 +126,10 @@ int gpu_module_load(const char *path, const struct gpu_module **ret_module, stru
     if (named != NULL && named[0] != '\0')
         return load(named, ret_module, err);
     if (access(installed, F_OK) == 0)
-        return load(installed, ret_module, err);
+        return load_with_driver(installed, ret_module, err);
     if (!beside_program(beside, sizeof(beside)))
         snprintf(beside, sizeof(beside), "gpu/" MODULE_FILE);
     if (access(beside, F_OK) == 0)
-        return load(beside, ret_module, err);
+        return load_with_driver(beside, ret_module, err);
     return err_set(err, -ENOENT, "no GPU module is installed ('%s' and '%s' were looked for)", installed, beside);
 }
