@@ -55,7 +55,8 @@ struct gpu_module {
 
 /* Find and load a module. `path`: that file alone; NULL: $EXPERTD_GPU_MODULE, then the directory where expertd's
  * modules are installed, then gpu/ beside the running program (the build tree). Fails with -ENOENT when there is none,
- * with -ENODEV when one is there and the driver that it needs is not (loading it would only cost memory), and by the file's name when it is not to be trusted, cannot be loaded, or is not of this build. */
+ * with -ENODEV when one is found but not the driver that it needs (loading it would only cost memory), and by the
+ * file's name when it is not to be trusted, cannot be loaded, or is not of this build. */
 int gpu_module_load(const char *path, const struct gpu_module **ret_module, struct err *err);
 
 #endif
