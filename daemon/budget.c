@@ -16,9 +16,10 @@ static const uint32_t batches_tried[] = { 512, 256, 128, 64, 32, 16 };
 #define CTX_LEAST 256u /* but where nothing else would do */
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
+/* What comes and goes does so beside some 2 MiB of program that stay. */
 uint64_t budget_reserve(uint64_t total)
 {
-    uint64_t small = u64_max(u64_min(total / 16, 3 * MIB), 384 << 10);
+    uint64_t small = u64_max(u64_min((total - u64_min(total, 2 * MIB)) / 16, 3 * MIB), 256 << 10);
 
     return u64_min(u64_max(total / 32, small), 64 * MIB);
 }
