@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cache/state.h"
 
+#include "base/arith.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -17,7 +18,8 @@ void cache_counters_update(struct cache *c)
 
     reader_counts(c->reader, &counts);
     atomic_store_explicit(&c->counters.bytes_read, counts.bytes[READER_DEMAND], memory_order_relaxed);
-    atomic_store_explicit(&c->counters.hint_bytes, counts.bytes[READER_HINT], memory_order_relaxed);
+    atomic_store_explicit(&c->counters.hint_bytes, counts.bytes[READER_HINT] + counts.bytes[READER_FAR],
+                          memory_order_relaxed);
     atomic_store_explicit(&c->counters.busy_ns, counts.busy_ns, memory_order_relaxed);
     atomic_store_explicit(&c->counters.hint_wasted, c->slots.n_guesses_lost, memory_order_relaxed);
     atomic_store_explicit(&c->counters.reread, c->n_rereads + counts.retries, memory_order_relaxed);
@@ -134,7 +136,7 @@ static int slot_take(struct cache *c, uint32_t class, uint32_t key, uint32_t *re
             *ret_slot = slot;
             return 0;
         }
-        if (hint_withdraw(c, class))
+        if (hint_withdraw(c, class) || slots_expect_none(&c->slots, class))
             continue;
         rc = reader_pump(c->reader, true, err);
         if (rc < 0)
@@ -190,7 +192,7 @@ static void request_hits(struct cache *c, const uint16_t *ids, size_t n)
         if (c->slots.slot[slot].state == SLOT_READY)
             cache_request_ready(c, i);
         else
-            reader_promote(c->reader, slot);
+            reader_promote(c->reader, slot, READER_DEMAND);
     }
     cache_count(&c->counters.hits, n_hits);
     cache_count(&c->counters.misses, n - n_hits);
@@ -338,21 +340,34 @@ static void door_abandon(struct expert_door *door)
     cache_counters_update(c);
 }
 
-/* Resident ones stay until the next request; for the others reading begins, as long as slots are to be had. */
-static bool hint_one(struct cache *c, uint32_t class, uint32_t key)
+#define HINT_FARTHEST 2
+
+/* How many requests from now a layer's is expected: the layers come in order. A part of the layer at hand is next, and
+ * so is whatever is read while there are no requests. */
+static uint64_t requests_until(const struct cache *c, uint32_t layer_index)
 {
+    uint32_t here = c->request.layer_index;
+
+    return layer_index > here && layer_index - here <= HINT_FARTHEST ? layer_index - here : 1;
+}
+
+/* Resident ones stay until then; for the others reading begins, as long as slots are to be had. */
+static bool hint_one(struct cache *c, uint32_t layer_index, uint32_t key)
+{
+    uint64_t n_requests = requests_until(c, layer_index), until = c->slots.request + n_requests - 1;
+    enum reader_priority priority = n_requests > 1 ? READER_FAR : READER_HINT;
     uint32_t slot = slots_find(&c->slots, key);
 
     if (slot != SLOT_NONE) {
-        c->slots.slot[slot].expected = c->slots.request;
+        c->slots.slot[slot].expected = u64_max(c->slots.slot[slot].expected, until);
+        if (c->slots.slot[slot].state == SLOT_READING)
+            reader_promote(c->reader, slot, priority);
         return true;
     }
-    slot = slots_take(&c->slots, class, key, false);
+    slot = slots_take_ahead(&c->slots, c->slots.class_of_layer[layer_index], key, until);
     if (slot == SLOT_NONE)
         return false;
-    c->slots.slot[slot].hinted = c->slots.slot[slot].guessed = true;
-    c->slots.slot[slot].expected = c->slots.request;
-    slot_read(c, slot, READER_HINT);
+    slot_read(c, slot, priority);
     cache_count(&c->counters.hint_reads, 1);
     return true;
 }
@@ -360,17 +375,17 @@ static bool hint_one(struct cache *c, uint32_t class, uint32_t key)
 static void door_hint(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n)
 {
     struct cache *c = of(door);
-    int index = expert_layout_find(c->layout, layer);
+    int found = expert_layout_find(c->layout, layer);
+    uint32_t index = (uint32_t)found;
 
-    if (index < 0)
+    if (found < 0)
         return;
     /* Who is there first, so that nobody expected falls victim to another. */
     for (size_t i = 0; i < n; i++)
-        if (ids[i] < c->layout->n_experts && slots_find(&c->slots, key_of(c, (uint32_t)index, ids[i])) != SLOT_NONE)
-            hint_one(c, 0, key_of(c, (uint32_t)index, ids[i]));
+        if (ids[i] < c->layout->n_experts && slots_find(&c->slots, key_of(c, index, ids[i])) != SLOT_NONE)
+            hint_one(c, index, key_of(c, index, ids[i]));
     for (size_t i = 0; i < n; i++)
-        if (ids[i] < c->layout->n_experts &&
-            !hint_one(c, c->slots.class_of_layer[index], key_of(c, (uint32_t)index, ids[i])))
+        if (ids[i] < c->layout->n_experts && !hint_one(c, index, key_of(c, index, ids[i])))
             break;
     reader_poll(c->reader, NULL);
     cache_counters_update(c);

@@ -101,7 +101,7 @@ static int cell_run(struct cache *c, uint32_t cell)
 
     if (n_files == 0)
         return -1;
-    c->slots.request++;                /* nobody is in the midst of one: what the last one named may go */
+    c->slots.request += 2;             /* nobody is in the midst of one: what was named may go */
     slot = slots_borrow(&c->slots, 0); /* of the largest class */
     if (slot == SLOT_NONE)
         return -1;

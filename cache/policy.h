@@ -21,8 +21,10 @@
 struct policy;
 
 struct policy_ops {
-    /* The slot's expert was used (asked for, or has just been given this slot). */
+    /* The slot's expert was used (asked for, or has just been given this slot for that). */
     void (*use)(struct policy *, uint32_t slot, uint32_t key);
+    /* The slot holds an expert that nobody has asked for, of a layer ahead perhaps: a guess is no use. */
+    void (*hold)(struct policy *, uint32_t slot, uint32_t key);
     /* The slot no longer holds an expert. */
     void (*drop)(struct policy *, uint32_t slot);
     /* The expert has moved from one slot to another of its class, which held none; that is no use of it. */

@@ -75,7 +75,7 @@ static void lru_close(struct policy *policy)
 }
 
 static const struct policy_ops lru_ops = {
-    .use = lru_use, .drop = lru_drop, .move = lru_move, .victim = lru_victim, .close = lru_close
+    .use = lru_use, .hold = lru_use, .drop = lru_drop, .move = lru_move, .victim = lru_victim, .close = lru_close
 };
 
 struct policy *policy_lru_open(uint32_t n_slots, const uint8_t *class_of, uint32_t n_classes)

@@ -35,6 +35,11 @@ static void scored_use(struct policy *policy, uint32_t slot, uint32_t key)
     past->last = s->pass;
 }
 
+static void scored_hold(struct policy *policy, uint32_t slot, uint32_t key)
+{
+    of(policy)->key_of[slot] = key;
+}
+
 static void scored_drop(struct policy *policy, uint32_t slot)
 {
     of(policy)->key_of[slot] = SLOT_NONE;
@@ -126,7 +131,12 @@ static void scored_close(struct policy *policy)
 }
 
 static const struct policy_ops scored_ops = {
-    .use = scored_use, .drop = scored_drop, .move = scored_move, .victim = scored_victim, .close = scored_close
+    .use = scored_use,
+    .hold = scored_hold,
+    .drop = scored_drop,
+    .move = scored_move,
+    .victim = scored_victim,
+    .close = scored_close,
 };
 
 static void fill_fades(struct scored *s)

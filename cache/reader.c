@@ -116,17 +116,18 @@ void reader_add(struct reader *reader, uint32_t slot, const struct extent *exten
     }
 }
 
-void reader_promote(struct reader *reader, uint32_t slot)
+void reader_promote(struct reader *reader, uint32_t slot, enum reader_priority priority)
 {
     struct job *job = &reader->jobs[slot];
+    enum reader_priority before = job->priority;
 
-    if (!job->active || job->priority == READER_DEMAND)
+    if (!job->active || before <= priority)
         return;
-    job->priority = READER_DEMAND;
+    job->priority = priority;
     for (uint32_t i = slot * EXPERT_PARTS; i < (slot + 1) * EXPERT_PARTS; i++)
         if (reader->entries[i].queued) {
-            queue_remove(reader, &reader->queue[READER_HINT], i);
-            queue_put(reader, &reader->queue[READER_DEMAND], i);
+            queue_remove(reader, &reader->queue[before], i);
+            queue_put(reader, &reader->queue[priority], i);
         }
 }
 
@@ -281,8 +282,9 @@ static void submit_room(struct reader *r)
 
     while (r->n_free_pieces > 0 && r->queue[READER_DEMAND].first != NONE)
         piece_cut(r, &r->queue[READER_DEMAND], false, &n);
-    while (r->n_free_pieces > 0 && r->n_hints < hint_depth(r) && r->queue[READER_HINT].first != NONE)
-        piece_cut(r, &r->queue[READER_HINT], true, &n);
+    for (int p = READER_HINT; p <= READER_FAR; p++)
+        while (r->n_free_pieces > 0 && r->n_hints < hint_depth(r) && r->queue[p].first != NONE)
+            piece_cut(r, &r->queue[p], true, &n);
     if (n > 0)
         r->options.io->ops->submit(r->options.io, r->batch, n);
 }
@@ -412,8 +414,11 @@ struct io *reader_io(struct reader *reader)
 
 bool reader_idle(const struct reader *reader)
 {
-    return reader->n_free_pieces == reader->depth && reader->n_ended == 0 &&
-           reader->queue[READER_DEMAND].first == NONE && reader->queue[READER_HINT].first == NONE;
+    bool queued = false;
+
+    for (int p = 0; p < READER_PRIORITIES; p++)
+        queued |= reader->queue[p].first != NONE;
+    return !queued && reader->n_free_pieces == reader->depth && reader->n_ended == 0;
 }
 
 void reader_counts(const struct reader *reader, struct reader_counts *ret_counts)

@@ -2,7 +2,7 @@
  *
  * reader.h: experts' extents become pieces in flight, in order of urgency, whatever happens to single reads.
  *
- * A job reads one extent into one slot. Its ranges wait in one of two queues, demand before hint, and are cut into
+ * A job reads one extent into one slot. Its ranges wait in one of the queues, demand before hints, near ones before far ones, and are cut into
  * pieces of piece_bytes as the engine has room: `depth` pieces in flight, hints only while no demand waits and at most
  * half of depth, so that demand that comes later finds the drive half free. With files on several drives, the next
  * piece is of the first range that waits for the drive with the least in flight: all of them are busy. A short read is
@@ -24,7 +24,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum reader_priority { READER_DEMAND, READER_HINT, READER_PRIORITIES };
+enum reader_priority {
+    READER_DEMAND,
+    READER_HINT, /* for the next layer */
+    READER_FAR,  /* for one behind it */
+    READER_PRIORITIES
+};
 
 struct reader_options {
     struct io *io;             /* taken: closed by reader_close */
@@ -44,8 +49,8 @@ void reader_close(struct reader *reader); /* waits for what is in flight; calls 
 /* Begin a job for a slot that has none. Nothing is submitted before pump. */
 void reader_add(struct reader *reader, uint32_t slot, const struct extent *extent, void *data,
                 enum reader_priority priority);
-/* A hint has become a demand. */
-void reader_promote(struct reader *reader, uint32_t slot);
+/* It is more urgent than it was thought to be; never less. */
+void reader_promote(struct reader *reader, uint32_t slot, enum reader_priority priority);
 /* All of it is there, and on_end is yet to be called. */
 bool reader_arrived(const struct reader *reader, uint32_t slot);
 /* Forget what has not begun. */

@@ -134,7 +134,7 @@ static bool may_go(const void *ctx, uint32_t slot)
     const struct slots *slots = ctx;
     const struct slot *s = &slots->slot[slot];
 
-    return s->state == SLOT_READY && s->n_pins == 0 && s->wanted != slots->request && s->expected != slots->request;
+    return s->state == SLOT_READY && s->n_pins == 0 && s->wanted != slots->request && s->expected < slots->request;
 }
 
 /* A free slot, now draining, for which somebody may have to go. */
@@ -162,20 +162,50 @@ uint32_t slots_borrow(struct slots *slots, uint32_t slot_class)
     return free_slot(slots, slot_class, false);
 }
 
-uint32_t slots_take(struct slots *slots, uint32_t slot_class, uint32_t key, bool only_free)
+static void slot_fill(struct slots *slots, uint32_t slot, uint32_t key)
 {
-    uint32_t slot = free_slot(slots, slot_class, only_free);
-
-    if (slot == SLOT_NONE)
-        return SLOT_NONE;
     slots->slot[slot].key = key;
     slots->slot[slot].state = SLOT_READING;
     slots->slot[slot].wanted = slots->slot[slot].expected = 0;
     slots->slot[slot].hinted = slots->slot[slot].guessed = false;
     slots->slot_of[key] = slot;
     slots->n_used++;
+}
+
+uint32_t slots_take(struct slots *slots, uint32_t slot_class, uint32_t key, bool only_free)
+{
+    uint32_t slot = free_slot(slots, slot_class, only_free);
+
+    if (slot == SLOT_NONE)
+        return SLOT_NONE;
+    slot_fill(slots, slot, key);
     slots->policy->ops->use(slots->policy, slot, key);
     return slot;
+}
+
+uint32_t slots_take_ahead(struct slots *slots, uint32_t slot_class, uint32_t key, uint64_t until)
+{
+    uint32_t slot = free_slot(slots, slot_class, false);
+
+    if (slot == SLOT_NONE)
+        return SLOT_NONE;
+    slot_fill(slots, slot, key);
+    slots->slot[slot].hinted = slots->slot[slot].guessed = true;
+    slots->slot[slot].expected = until;
+    slots->policy->ops->hold(slots->policy, slot, key);
+    return slot;
+}
+
+bool slots_expect_none(struct slots *slots, uint32_t slot_class)
+{
+    const struct slot_class *class = &slots->plan.class[slot_class];
+    bool any = false;
+
+    for (uint32_t slot = class->first_slot; slot < class->first_slot + class->n_slots; slot++) {
+        any |= slots->slot[slot].expected >= slots->request;
+        slots->slot[slot].expected = 0;
+    }
+    return any;
 }
 
 void slots_use(struct slots *slots, uint32_t slot)

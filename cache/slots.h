@@ -60,7 +60,7 @@ struct slot {
     bool packed;       /* its expert lies in it as in the pack; the cache's own */
     bool hinted;       /* being read on a hint, nobody waits for it */
     bool guessed;      /* brought by a hint, not asked for since */
-    uint64_t expected; /* the request during which a hint named it: no victim before the next */
+    uint64_t expected; /* the last request before the one for which a hint named it: no victim until then */
 };
 
 struct slots {
@@ -89,6 +89,10 @@ uint32_t slots_find(const struct slots *slots, uint32_t key);
 /* A slot for an expert that has none, in state reading: a free one, or a victim's; SLOT_NONE when neither is to be had.
  * `only_free`: evict nobody. */
 uint32_t slots_take(struct slots *slots, uint32_t slot_class, uint32_t key, bool only_free);
+/* The same on a guess, which is no use of it: it is no victim before the request after `until`. */
+uint32_t slots_take_ahead(struct slots *slots, uint32_t slot_class, uint32_t key, uint64_t until);
+/* What is not asked for yet may go, after all. False when nothing was held for later. */
+bool slots_expect_none(struct slots *slots, uint32_t slot_class);
 void slots_use(struct slots *slots, uint32_t slot); /* asked for, once more */
 void slots_ready(struct slots *slots, uint32_t slot);
 /* Forget the expert; the slot drains until slots_give. Not pinned. */

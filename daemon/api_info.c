@@ -222,11 +222,11 @@ static void put_prefetch(const struct engine_snapshot *s, struct jbuf *out)
 
     jbuf_printf(out,
                 "\"prefetch\":{\"level\":%u,\"guessed\":%" PRIu64 ",\"right\":%" PRIu64 ",\"chosen\":%" PRIu64
-                ",\"reads\":%" PRIu64 ",\"hits\":%" PRIu64 ",\"late\":%" PRIu64 ",\"wasted\":%" PRIu64
-                ",\"bytes\":%" PRIu64 ",\"recall_over_misses\":%.4f,\"token_ms\":[%.3f,%.3f,%.3f],\"warming\":%s}",
-                l->level, l->guessed, l->right, l->chosen, c->hint_reads, c->hint_hits, c->hint_late, c->hint_wasted,
-                c->hint_bytes, ratio(c->hint_hits + c->hint_late, c->hint_hits + c->misses), l->token_ns[0] / 1e6,
-                l->token_ns[1] / 1e6, l->token_ns[2] / 1e6, s->warming ? "true" : "false");
+                ",\"far_guessed\":%" PRIu64 ",\"far_right\":%" PRIu64 ",\"reads\":%" PRIu64 ",\"hits\":%" PRIu64 ",\"late\":%" PRIu64 ",\"wasted\":%" PRIu64
+                ",\"bytes\":%" PRIu64 ",\"recall_over_misses\":%.4f,\"token_ms\":[%.3f,%.3f,%.3f,%.3f],\"warming\":%s}",
+                l->level, l->near.guessed, l->near.right, l->near.chosen, l->far.guessed, l->far.right,
+                c->hint_reads, c->hint_hits, c->hint_late, c->hint_wasted, c->hint_bytes, ratio(c->hint_hits + c->hint_late, c->hint_hits + c->misses), l->token_ns[0] / 1e6,
+                l->token_ns[1] / 1e6, l->token_ns[2] / 1e6, l->token_ns[3] / 1e6, s->warming ? "true" : "false");
 }
 
 static void put_pressure(const struct pressure *p, uint64_t held, struct jbuf *out)

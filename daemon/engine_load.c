@@ -61,7 +61,6 @@ static int open_prefetch(struct engine *e, struct err *err)
     const struct expert_layout *layout = model_layout(e->service->model);
     struct lookahead_options options = { .mode = config->prefetch,
                                          .max_rows = e->service->budget.shape.n_seqs,
-                                         .distance = 1,
                                          .predict = predict,
                                          .ctx = e };
     int r;

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GOVERNOR_LEVELS 3
+#define GOVERNOR_LEVELS 4
 #define GOVERNOR_WINDOW 8        /* tokens; the first of a window is not counted, it still lives off the level before */
 #define GOVERNOR_LONGEST_STAY 64 /* windows */
 

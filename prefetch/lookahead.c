@@ -6,29 +6,40 @@
 #include <errno.h>
 #include <string.h>
 
+/* What the router of a layer may choose. */
+struct guess {
+    uint32_t layer; /* the model layer that it is about */
+    uint32_t n;     /* 0: there is none */
+    uint16_t *ids;  /* [n_experts] named once each */
+};
+
 struct lookahead {
     const struct expert_layout *layout;
     struct expert_door *door;
     struct lookahead_options options;
     struct governor governor;
     struct lookahead_stats stats;
-    uint32_t guess_layer;  /* the model layer that the guess is about */
-    uint32_t n_guess;      /* 0: there is none */
-    uint16_t *guess;       /* [n_experts] named once each */
-    uint64_t *named;       /* [n_experts] number of the list that named it last */
+    struct guess near;
+    struct guess far[2]; /* by the layer's index, even and odd: two are open at a time */
+    uint64_t *named;     /* [n_experts] number of the list that named it last */
     uint64_t naming;
 };
+
+static int guess_open(struct guess *guess, uint32_t n_experts)
+{
+    guess->ids = mem_calloc(n_experts, sizeof(*guess->ids));
+    return guess->ids != NULL ? 0 : -ENOMEM;
+}
 
 int lookahead_open(const struct expert_layout *layout, struct expert_door *door,
                    const struct lookahead_options *options, struct lookahead **ret_lookahead, struct err *err)
 {
     struct lookahead *la = mem_zalloc(sizeof(*la));
 
-    if (la != NULL) {
-        la->guess = mem_calloc(layout->n_experts, sizeof(*la->guess));
+    if (la != NULL)
         la->named = mem_calloc(layout->n_experts, sizeof(*la->named));
-    }
-    if (la == NULL || la->guess == NULL || la->named == NULL) {
+    if (la == NULL || la->named == NULL || guess_open(&la->near, layout->n_experts) < 0 ||
+        guess_open(&la->far[0], layout->n_experts) < 0 || guess_open(&la->far[1], layout->n_experts) < 0) {
         lookahead_close(la);
         return err_set(err, -ENOMEM, "no memory to look ahead");
     }
@@ -37,7 +48,7 @@ int lookahead_open(const struct expert_layout *layout, struct expert_door *door,
     la->options = *options;
     governor_init(&la->governor);
     if (options->mode != LOOKAHEAD_AUTO)
-        governor_fix(&la->governor, options->mode == LOOKAHEAD_ON ? GOVERNOR_LEVELS - 1 : 0);
+        governor_fix(&la->governor, options->mode == LOOKAHEAD_ON ? LOOKAHEAD_FAR : LOOKAHEAD_NONE);
     *ret_lookahead = la;
     return 0;
 }
@@ -46,8 +57,10 @@ void lookahead_close(struct lookahead *la)
 {
     if (la == NULL)
         return;
+    mem_free(la->far[1].ids);
+    mem_free(la->far[0].ids);
+    mem_free(la->near.ids);
     mem_free(la->named);
-    mem_free(la->guess);
     mem_free(la);
 }
 
@@ -61,70 +74,79 @@ static bool name_once(struct lookahead *la, uint16_t e)
     return first;
 }
 
-/* The guess about this layer meets the truth. */
-static void compare(struct lookahead *la, const uint16_t *ids, uint32_t n)
+/* The guess meets the truth, and is done with. */
+static void compare(struct lookahead *la, struct guess *guess, uint32_t layer, const uint16_t *ids, uint32_t n,
+                    struct lookahead_counts *counts)
 {
+    if (guess->n == 0 || guess->layer != layer)
+        return;
     la->naming++;
     for (size_t i = 0; i < (size_t)n * la->layout->n_used; i++)
-        la->stats.chosen += name_once(la, ids[i]);
-    for (uint32_t i = 0; i < la->n_guess; i++)
-        la->stats.right += la->named[la->guess[i]] == la->naming;
-    la->stats.guessed += la->n_guess;
+        counts->chosen += name_once(la, ids[i]);
+    for (uint32_t i = 0; i < guess->n; i++)
+        counts->right += la->named[guess->ids[i]] == la->naming;
+    counts->guessed += guess->n;
+    guess->n = 0;
 }
 
 void lookahead_on_route(struct lookahead *la, uint32_t layer, const uint16_t *ids, uint32_t n)
 {
-    if (la->n_guess == 0 || la->guess_layer != layer)
-        return;
-    compare(la, ids, n);
-    la->n_guess = 0;
-}
-
-/* How many of a token's best guesses a level hints. */
-static uint32_t guesses_of_level(const struct lookahead *la, uint32_t level)
-{
-    return level == 0 ? 0 : level == 1 ? (la->layout->n_used + 1) / 2 : la->layout->n_used;
+    compare(la, &la->near, layer, ids, n, &la->stats.near);
+    compare(la, &la->far[0], layer, ids, n, &la->stats.far);
+    compare(la, &la->far[1], layer, ids, n, &la->stats.far);
 }
 
 /* Best guesses of all tokens first, then the second best, so that the likeliest are read first. */
-static void gather(struct lookahead *la, const uint16_t *ids, uint32_t n, uint32_t per_token)
+static void gather(struct lookahead *la, const uint16_t *ids, uint32_t n, uint32_t per_token, struct guess *guess)
 {
-    la->n_guess = 0;
+    guess->n = 0;
     la->naming++;
     for (uint32_t rank = 0; rank < per_token; rank++)
         for (uint32_t t = 0; t < n; t++) {
             uint16_t e = ids[(size_t)t * la->layout->n_used + rank];
 
             if (name_once(la, e))
-                la->guess[la->n_guess++] = e;
+                guess->ids[guess->n++] = e;
         }
+}
+
+/* `index` is the layer's in the layout. A large request comes in parts; one guess is enough. */
+static void guess_make(struct lookahead *la, uint32_t index, uint32_t n, uint32_t per_token, struct guess *guess)
+{
+    const uint16_t *ids;
+    uint32_t layer;
+
+    if (index >= la->layout->n_layers)
+        return;
+    layer = la->layout->layers[index].layer;
+    if (guess->n > 0 && guess->layer == layer)
+        return;
+    if (la->options.predict(la->options.ctx, layer, n, &ids) < 0)
+        return;
+    gather(la, ids, n, per_token, guess);
+    guess->layer = layer;
+    if (la->door->ops->hint != NULL)
+        la->door->ops->hint(la->door, layer, guess->ids, guess->n);
 }
 
 void lookahead_on_request(struct lookahead *la, uint32_t layer, uint32_t n)
 {
-    uint32_t per_token = guesses_of_level(la, governor_level(&la->governor));
-    int index = expert_layout_find(la->layout, layer);
-    const uint16_t *ids;
+    uint32_t level = governor_level(&la->governor), n_used = la->layout->n_used;
+    int found = expert_layout_find(la->layout, layer);
+    uint32_t index = (uint32_t)found;
 
-    if (per_token == 0 || n > la->options.max_rows || index < 0 ||
-        (uint32_t)index + la->options.distance >= la->layout->n_layers)
+    if (level == LOOKAHEAD_NONE || n > la->options.max_rows || found < 0)
         return;
-    layer = la->layout->layers[(uint32_t)index + la->options.distance].layer;
-    if (la->n_guess > 0 && la->guess_layer == layer)
-        return; /* a large request comes in parts; one guess is enough */
-    if (la->options.predict(la->options.ctx, layer, n, &ids) < 0)
-        return;
-    gather(la, ids, n, per_token);
-    la->guess_layer = layer;
-    if (la->door->ops->hint != NULL)
-        la->door->ops->hint(la->door, layer, la->guess, la->n_guess);
+    guess_make(la, index + 1, n, level == LOOKAHEAD_HALF ? (n_used + 1) / 2 : n_used, &la->near);
+    if (level == LOOKAHEAD_FAR)
+        guess_make(la, index + 2, n, n_used, &la->far[index % 2]);
 }
 
 uint32_t lookahead_guesses(const struct lookahead *la, uint32_t *ret_layer, const uint16_t **ret_ids)
 {
-    *ret_layer = la->guess_layer;
-    *ret_ids = la->guess;
-    return la->n_guess;
+    *ret_layer = la->near.layer;
+    *ret_ids = la->near.ids;
+    return la->near.n;
 }
 
 void lookahead_on_pass(struct lookahead *la, uint32_t n, uint64_t ns)

@@ -4,8 +4,8 @@
  *
  * Right after a layer's missing experts have been asked for, the next layer's router is applied to the residual stream
  * as it is; the experts it would choose are hinted at the door, which reads them at low priority while the layer at
- * hand computes. The truth, one layer later, is compared. How many of the best guesses are hinted is the governor's
- * decision: none, half of what the router uses, or all.
+ * hand computes; behind them, with what the drive has left, those of the layer after. The truth, when it comes, is
+ * compared. How far this goes is the governor's decision (enum lookahead_level).
  *
  * Only small batches (decode) look ahead: a prompt's chunk wants most experts anyway, in file order.
  *
@@ -26,18 +26,24 @@ enum lookahead_mode { LOOKAHEAD_AUTO, LOOKAHEAD_ON, LOOKAHEAD_OFF };
 struct lookahead_options {
     enum lookahead_mode mode;
     uint32_t max_rows; /* tokens of a batch up to which to look ahead */
-    uint32_t distance; /* layers ahead, at least 1 */
     /* The experts that a layer's router would choose for the residual of the n tokens at hand: lends [n, n_used], best
      * first. forward_predict, or a test's. Negative: no guess. */
     int (*predict)(void *ctx, uint32_t layer, uint32_t n, const uint16_t **ret_ids);
     void *ctx;
 };
 
-struct lookahead_stats {
+/* The governor's levels: nothing; the better half of the next layer's guesses; all of them; the layer after, too. */
+enum lookahead_level { LOOKAHEAD_NONE, LOOKAHEAD_HALF, LOOKAHEAD_ALL, LOOKAHEAD_FAR };
+
+struct lookahead_counts {
     uint64_t guessed; /* experts named by guesses that have met the truth */
     uint64_t right;   /* of which the router then chose */
     uint64_t chosen;  /* experts that the router chose in layers that had been guessed */
-    uint32_t level;   /* in force: 0 off, 1 half, 2 all */
+};
+
+struct lookahead_stats {
+    struct lookahead_counts near, far; /* guesses of the next layer, and of the one after */
+    uint32_t level;                    /* in force */
     double token_ns[GOVERNOR_LEVELS];
 };
 

@@ -392,6 +392,38 @@ Test(cache, the_expected_stay)
     expert_file_fini(&file);
 }
 
+/* A guess of two layers ahead stays over the request between. */
+Test(cache, the_expected_of_the_layer_after_stay)
+{
+    static const uint16_t hinted[] = { 9, 10 };
+    struct expert_file file;
+    struct cache_options options;
+    struct cache *cache = open_small(&file, 1, &options);
+    struct expert_door *door = cache_door(cache);
+    uint16_t ids[16];
+    size_t n = door->max_request;
+    struct cache_stats before, after;
+
+    for (size_t i = 0; i < n; i++)
+        ids[i] = (uint16_t)i;
+    cr_assert_gt(n, 2);
+    cr_assert_eq(door_check_ask(cache, &file, 0, ids, n, NULL), 0);
+    cr_assert_eq(door_check_ask(cache, &file, 0, ids, 1, NULL), 0); /* the others may go now */
+    door->ops->hint(door, 2, hinted, 2);
+    while (cache_idle(cache))
+        ;
+    cr_assert_eq(door_check_ask(cache, &file, 1, ids, n - 2, NULL), 0);
+    cache_stats(cache, &before);
+    cr_assert_eq(door_check_ask(cache, &file, 2, hinted, 2, NULL), 0);
+    cache_stats(cache, &after);
+    cr_assert_eq(after.hits, before.hits + 2);
+    cr_assert_eq(door_check_ask(cache, &file, 0, ids, 1, NULL), 0);
+    door->ops->hint(door, 2, ids, 2); /* and gives way where there is no other room */
+    cr_assert_eq(door_check_ask(cache, &file, 1, ids, n, NULL), 0);
+    cache_close(cache);
+    expert_file_fini(&file);
+}
+
 Test(cache, auto_is_direct_unless_the_page_cache_holds_it)
 {
     struct expert_file file;

@@ -72,6 +72,33 @@ static uint32_t hits_of_cycle(struct policy *policy)
     return toy.hits;
 }
 
+/* A guess about a layer ahead neither moves the clock nor counts as a use: victims are those of a twin without it. */
+Test(policy, a_guess_is_no_use)
+{
+    for (int kind = POLICY_LFU; kind < POLICIES; kind++) {
+        struct policy *guessing = open_policy((enum policy_kind)kind), *twin = open_policy((enum policy_kind)kind);
+        struct toy a, b;
+
+        toy_init(&a, guessing);
+        toy_init(&b, twin);
+        a.n_held = b.n_held = 1; /* slot 0 is for guesses */
+        for (uint32_t use = 0; use < 600; use++) {
+            uint32_t layer = use / 2 % LAYERS, expert = use * use / 7 % EXPERTS, ahead = layer + 2;
+
+            if (ahead < LAYERS) {
+                guessing->ops->hold(guessing, 0, ahead * EXPERTS + 7);
+                guessing->ops->drop(guessing, 0);
+            }
+            toy_use(&a, layer, expert);
+            toy_use(&b, layer, expert);
+            cr_assert_arr_eq(a.key_of, b.key_of, sizeof(a.key_of), "%s: use %u", guessing->name, use);
+        }
+        cr_assert_gt(a.hits, 0);
+        guessing->ops->close(guessing);
+        twin->ops->close(twin);
+    }
+}
+
 Test(policy, below_a_working_set_lru_hits_nothing_and_nextuse_does)
 {
     cr_assert_eq(hits_of_cycle(open_policy(POLICY_LRU)), 0);

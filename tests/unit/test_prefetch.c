@@ -36,9 +36,10 @@ static double run(struct governor *g, const double *ns, int n, uint32_t level, d
 Test(governor, settles_on_the_best_level)
 {
     static const double tables[][GOVERNOR_LEVELS] = {
-        { 1e8, 0.8e8, 0.7e8 }, { 1e8, 0.8e8, 1.1e8 }, { 1e8, 1.2e8, 1.3e8 }, { 2e6, 3e6, 1.5e6 },
+        { 1e8, 0.8e8, 0.7e8, 0.8e8 }, { 1e8, 0.8e8, 1.1e8, 1.2e8 }, { 1e8, 1.2e8, 1.3e8, 1.3e8 },
+        { 2e6, 3e6, 1.5e6, 2e6 },      { 1e8, 0.9e8, 0.8e8, 0.7e8 },
     };
-    static const uint32_t best[] = { 2, 1, 0, 2 };
+    static const uint32_t best[] = { 2, 1, 0, 2, 3 };
 
     for (size_t i = 0; i < sizeof(best) / sizeof(best[0]); i++) {
         double cost, promised = 1.002; /* one window of each other level per longest stay */
@@ -55,7 +56,7 @@ Test(governor, settles_on_the_best_level)
 
 Test(governor, no_gain_means_off)
 {
-    static const double same[GOVERNOR_LEVELS] = { 1e8, 1e8, 1e8 };
+    static const double same[GOVERNOR_LEVELS] = { 1e8, 1e8, 1e8, 1e8 };
     struct governor g;
     double cost;
 
@@ -66,7 +67,8 @@ Test(governor, no_gain_means_off)
 
 Test(governor, changes_its_mind_when_the_drive_does)
 {
-    static const double idle[GOVERNOR_LEVELS] = { 1e8, 0.8e8, 0.7e8 }, busy[GOVERNOR_LEVELS] = { 1e8, 1.3e8, 1.5e8 };
+    static const double idle[GOVERNOR_LEVELS] = { 1e8, 0.8e8, 0.7e8, 0.75e8 },
+                        busy[GOVERNOR_LEVELS] = { 1e8, 1.3e8, 1.5e8, 1.7e8 };
     struct governor g;
     double cost;
 
@@ -80,7 +82,7 @@ Test(governor, changes_its_mind_when_the_drive_does)
 
 Test(governor, one_slow_token_decides_nothing)
 {
-    static const double idle[GOVERNOR_LEVELS] = { 1e8, 0.8e8, 0.7e8 };
+    static const double idle[GOVERNOR_LEVELS] = { 1e8, 0.8e8, 0.7e8, 0.75e8 };
     struct governor g;
     double cost;
 
@@ -93,7 +95,7 @@ Test(governor, one_slow_token_decides_nothing)
 
 Test(governor, a_fixed_level_stays)
 {
-    static const double bad[GOVERNOR_LEVELS] = { 1e8, 2e8, 3e8 };
+    static const double bad[GOVERNOR_LEVELS] = { 1e8, 2e8, 3e8, 4e8 };
     struct governor g;
     double cost;
 
@@ -114,7 +116,8 @@ struct rig {
     struct expert_layout layout;
     struct lookahead *la;
     uint16_t hinted[EXPERTS];
-    uint32_t n_hinted, hinted_layer, n_hints, asked_layer;
+    uint32_t n_hinted, hinted_layer, n_hints, asked_layer; /* of the last hint; the one before: */
+    uint32_t earlier_layer;
     uint16_t prediction[4 * USED];
     int predict_code;
 };
@@ -124,6 +127,7 @@ static void hint(struct expert_door *door, uint32_t layer, const uint16_t *ids, 
     struct rig *rig = (struct rig *)door;
 
     rig->n_hints++;
+    rig->earlier_layer = rig->hinted_layer;
     rig->hinted_layer = layer;
     rig->n_hinted = (uint32_t)n;
     memcpy(rig->hinted, ids, n * sizeof(*ids));
@@ -140,10 +144,9 @@ static int predict(void *ctx, uint32_t layer, uint32_t n, const uint16_t **ret_i
     return rig->predict_code;
 }
 
-static void rig_open(struct rig *rig, enum lookahead_mode mode, uint32_t distance)
+static void rig_open(struct rig *rig, enum lookahead_mode mode)
 {
-    struct lookahead_options options = { .mode = mode, .max_rows = 4, .distance = distance, .predict = predict,
-                                         .ctx = rig };
+    struct lookahead_options options = { .mode = mode, .max_rows = 4, .predict = predict, .ctx = rig };
     struct err err = { 0 };
 
     memset(rig, 0, sizeof(*rig));
@@ -159,15 +162,14 @@ Test(lookahead, hints_the_next_layer_best_first_and_each_once)
 {
     struct rig rig;
 
-    rig_open(&rig, LOOKAHEAD_ON, 1);
+    rig_open(&rig, LOOKAHEAD_ON);
     memcpy(rig.prediction, (uint16_t[]){ 5, 1, 3, 5 }, 4 * sizeof(uint16_t)); /* two tokens */
     lookahead_on_request(rig.la, 2, 2);
-    cr_assert_eq(rig.asked_layer, 3);
-    cr_assert_eq(rig.hinted_layer, 3);
+    cr_assert_eq(rig.earlier_layer, 3);
     cr_assert_eq(rig.n_hinted, 3);
     cr_assert_arr_eq(rig.hinted, ((uint16_t[]){ 5, 3, 1 }), 3 * sizeof(uint16_t));
     lookahead_on_request(rig.la, 2, 2); /* the same request's second part */
-    cr_assert_eq(rig.n_hints, 1);
+    cr_assert_eq(rig.n_hints, 2);
     lookahead_close(rig.la);
 }
 
@@ -176,15 +178,15 @@ Test(lookahead, is_compared_with_the_truth)
     struct lookahead_stats stats;
     struct rig rig;
 
-    rig_open(&rig, LOOKAHEAD_ON, 1);
+    rig_open(&rig, LOOKAHEAD_ON);
     memcpy(rig.prediction, (uint16_t[]){ 5, 1 }, 2 * sizeof(uint16_t));
     lookahead_on_request(rig.la, 3, 1);
     lookahead_on_route(rig.la, 4, (uint16_t[]){ 1, 7 }, 1);
     lookahead_on_route(rig.la, 2, (uint16_t[]){ 5, 1 }, 1); /* nothing was guessed about this one */
     lookahead_stats(rig.la, &stats);
-    cr_assert_eq(stats.guessed, 2);
-    cr_assert_eq(stats.right, 1);
-    cr_assert_eq(stats.chosen, 2);
+    cr_assert_eq(stats.near.guessed, 2);
+    cr_assert_eq(stats.near.right, 1);
+    cr_assert_eq(stats.near.chosen, 2);
     lookahead_close(rig.la);
 }
 
@@ -192,7 +194,7 @@ Test(lookahead, keeps_still_where_it_should)
 {
     struct rig rig;
 
-    rig_open(&rig, LOOKAHEAD_ON, 1);
+    rig_open(&rig, LOOKAHEAD_ON);
     lookahead_on_request(rig.la, 4, 1); /* the last layer */
     lookahead_on_request(rig.la, 2, 5); /* a prompt's chunk */
     lookahead_on_request(rig.la, 1, 1); /* a layer without experts */
@@ -200,15 +202,33 @@ Test(lookahead, keeps_still_where_it_should)
     lookahead_on_request(rig.la, 2, 1);
     cr_assert_eq(rig.n_hints, 0);
     lookahead_close(rig.la);
-    rig_open(&rig, LOOKAHEAD_OFF, 1);
+    rig_open(&rig, LOOKAHEAD_OFF);
     lookahead_on_request(rig.la, 2, 1);
     cr_assert_eq(rig.n_hints, 0);
     lookahead_close(rig.la);
-    rig_open(&rig, LOOKAHEAD_ON, 2);
+}
+
+Test(lookahead, guesses_the_layer_after_the_next_behind_the_next)
+{
+    struct lookahead_stats stats;
+    struct rig rig;
+
+    rig_open(&rig, LOOKAHEAD_ON);
+    memcpy(rig.prediction, (uint16_t[]){ 5, 1 }, 2 * sizeof(uint16_t));
     lookahead_on_request(rig.la, 2, 1);
+    cr_assert_eq(rig.n_hints, 2);
+    cr_assert_eq(rig.earlier_layer, 3);
     cr_assert_eq(rig.hinted_layer, 4);
-    lookahead_on_request(rig.la, 3, 1);
-    cr_assert_eq(rig.n_hints, 1);
+    lookahead_on_route(rig.la, 3, (uint16_t[]){ 5, 6 }, 1);
+    lookahead_on_request(rig.la, 3, 1); /* the last layer is near now, and there is none behind it */
+    cr_assert_eq(rig.n_hints, 3);
+    cr_assert_eq(rig.hinted_layer, 4);
+    lookahead_on_route(rig.la, 4, (uint16_t[]){ 5, 1 }, 1);
+    lookahead_stats(rig.la, &stats);
+    cr_assert_eq(stats.near.guessed, 4);
+    cr_assert_eq(stats.near.right, 3);
+    cr_assert_eq(stats.far.guessed, 2);
+    cr_assert_eq(stats.far.right, 2);
     lookahead_close(rig.la);
 }
 
@@ -218,27 +238,27 @@ Test(lookahead, auto_follows_the_governor)
     struct rig rig;
     uint32_t seen = 0;
 
-    rig_open(&rig, LOOKAHEAD_AUTO, 1);
+    rig_open(&rig, LOOKAHEAD_AUTO);
     memcpy(rig.prediction, (uint16_t[]){ 5, 1 }, 2 * sizeof(uint16_t));
     for (int token = 0; token < 400; token++) {
         lookahead_stats(rig.la, &stats);
         seen |= 1u << stats.level;
         rig.n_hinted = 0;
         lookahead_on_request(rig.la, 2, 1);
-        cr_assert_eq(rig.n_hinted, stats.level);
+        cr_assert_eq(rig.n_hinted, stats.level < USED ? stats.level : USED);
         lookahead_on_route(rig.la, 3, (uint16_t[]){ 1, 7 }, 1);
         lookahead_on_pass(rig.la, 1, stats.level == 1 ? 500 : 1000);
         lookahead_on_pass(rig.la, 100, 1); /* a prompt's chunk says nothing */
     }
-    cr_assert_eq(seen, 7, "every level has been tried");
+    cr_assert_eq(seen, 15, "every level has been tried");
     cr_assert_eq(stats.level, 1);
     lookahead_close(rig.la);
 }
 
 Test(lookahead, no_memory_is_an_answer)
 {
-    for (long n = 0; n < 3; n++) {
-        struct lookahead_options options = { .max_rows = 1, .distance = 1, .predict = predict };
+    for (long n = 0; n < 5; n++) {
+        struct lookahead_options options = { .max_rows = 1, .predict = predict };
         struct expert_layout layout = { .n_layers = 1, .n_experts = 4, .n_used = 1 };
         struct lookahead *la;
         struct err err = { 0 };
