@@ -1,5 +1,5 @@
 # Benchmarks are built on request: make bench-programs
-benches = bench/replay bench/kernels bench/forward bench/gpu bench/io bench/pack
+benches = bench/replay bench/kernels bench/forward bench/gpu bench/io bench/pack bench/drive
 EXTRA_PROGRAMS += $(benches)
 CLEANFILES += $(benches)
 EXTRA_DIST += bench/compare.py bench/engines.py bench/gguf_bytes.py bench/gpu.py bench/gpu_rates.cu bench/memory.py tests/check-gpu.sh
@@ -20,6 +20,9 @@ bench_gpu_LDADD = $(LIBS_COMPUTE) -lm -ldl
 
 bench_io_SOURCES = bench/io.c
 bench_io_LDADD = $(LIBS_CACHE) $(SYS_CACHE)
+
+bench_drive_SOURCES = bench/drive.c
+bench_drive_LDADD = $(LIBS_CACHE) $(SYS_CACHE)
 
 bench_pack_SOURCES = bench/pack.c
 bench_pack_LDADD = $(LIBS_CACHE) $(SYS_CACHE)

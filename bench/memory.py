@@ -5,7 +5,8 @@
     bench/memory.py --limit 2G --json FILE [--expertd build/expertd] [--python venv/bin/python] [--stop-after 100] MODEL.gguf
 
 As root. Every run is in a control group of --limit, expertd with --memory of the same size, from an empty page cache;
-runs alternate, and between them the drive's rate is measured with direct reads of the same file. expertd samples at temperature
+runs alternate, and between them the drive's rate is measured with direct reads of the same file (bench/drive): with idle
+processors, and while they read memory as computing does, which is what a token can hope for. expertd samples at temperature
 2 and llama.cpp is fed random tokens: with random weights greedy answers soon go in circles. MODEL is best one of
 tools/tiny/mkmoe.py with `routing=hard` or `routing=trace-like`.
 
@@ -27,14 +28,13 @@ printed, with what is aimed at; the exit status is 1 when any of it is missed. -
 import argparse
 import contextlib
 import json
-import mmap
 import os
 import random
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 import engines
@@ -77,25 +77,10 @@ def drive_counts(device):
     return fields[2] * 512, fields[9] / 1000
 
 
-def drive_rate(path, seconds=1.0, request=512 << 10, depth=4):
-    """Bytes per second of direct reads at random places: what the drive gives now."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
-    n = os.fstat(fd).st_size // request
-    done = [0] * depth
-    start = time.perf_counter()
-
-    def reader(i):
-        draw, buffer = random.Random(time.time_ns() + i), mmap.mmap(-1, request)
-        while time.perf_counter() - start < seconds:
-            done[i] += os.preadv(fd, [buffer], draw.randrange(n) * request)
-
-    threads = [threading.Thread(target=reader, args=(i,)) for i in range(depth)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    os.close(fd)
-    return sum(done) / (time.perf_counter() - start)
+def drive_rate(program, path, threads):
+    """Bytes per second of direct reads at random places now: with idle processors, and while they read memory."""
+    words = subprocess.run([program, path, "1.6", str(threads)], stdout=subprocess.PIPE, check=True, text=True).stdout.split()
+    return {"idle": float(words[1]) * 1e6, "busy": float(words[4]) * 1e6}
 
 
 # ---- expertd ----
@@ -152,7 +137,7 @@ class Bench:
         self.ids = lambda n: [draw.randrange(256, args.vocab) for _ in range(n)]
 
     def rate(self):
-        return drive_rate(self.args.model)
+        return drive_rate(self.args.drive, self.args.model, self.args.threads)
 
     def daemon(self, context, **more):
         a = self.args
@@ -330,6 +315,11 @@ class Report:
         return (answer["written"] - 1) / answer["decode_s"]
 
     @staticmethod
+    def rate_of(r, kind="busy"):
+        """Of the drive, bytes per second: mean of before and after."""
+        return statistics.mean(x[kind] for x in r["rate"])
+
+    @staticmethod
     def missed_bytes(a):
         """What a cache with the same hits would have had to read, per token: guesses in vain do not count."""
         reads = a["misses"] - a["hint_late"] + a["hint_reads"]
@@ -363,22 +353,24 @@ class Report:
                       f"{m(lambda r: r['bytes_read_per_token']) / 1e6:.0f} | | {m(lambda r: r['peak_bytes']) / 1e6:.0f} |")
         if resident:
             print(f"| expertd, all resident | {resident:.2f} | | | {self.median('resident', lambda r: r['peak_bytes']) / 1e6:.0f} |")
-        rates = [x for r in self.taken.values() for x in r.get("rate", [])]
-        if rates:
-            print(f"\nDrive: {statistics.median(rates) / 1e9:.2f} GB/s (median of {len(rates)}, {min(rates) / 1e9:.2f} to {max(rates) / 1e9:.2f})")
+        for kind, when in (("idle", "with idle processors"), ("busy", "while they read memory")):
+            rates = [x[kind] / 1e9 for r in self.taken.values() for x in r.get("rate", [])]
+            if rates:
+                print(f"\nDrive {when}: {statistics.median(rates):.2f} GB/s (median of {len(rates)}, {min(rates):.2f} to {max(rates):.2f})")
         self.split(own)
         print("\n| aim | measured | wanted | |\n|---|---|---|---|")
         for which in ("cold", "warm"):
             speed = self.median("own", lambda r: self.speed(r[which]))
             self.line(f"decode {which} / llama.cpp tuned", speed and tuned and speed / tuned, AIMS["tuned"], unit=" ×")
             self.line(f"decode {which} / llama.cpp stock", speed and stock and speed / stock, AIMS["stock"], unit=" ×")
-            share = [self.bound_s(r[which], statistics.mean(r["rate"])) * self.speed(r[which]) for r in own if resident]
-            self.line(f"decode {which} / bound", statistics.median(share) if share else None, AIMS["bound"])
+            for kind, aim in (("busy", AIMS["bound"]), ("idle", None)):
+                share = [self.bound_s(r[which], self.rate_of(r, kind)) * self.speed(r[which]) for r in own if resident]
+                self.line(f"decode {which} / bound, {kind} drive's rate", statistics.median(share) if share else None, aim)
             self.busy(which, own)
 
     def busy(self, which, own):
         for r in own:
-            rate, a = statistics.mean(r["rate"]), r[which]
+            rate, a = self.rate_of(r), r[which]
             resident = self.median("resident", lambda x: 1 / self.speed(x["decode"])) or 0
             drive_bound = self.missed_bytes(a) / rate > resident
             came = (a["bytes_read"] + a["hint_bytes"]) / (a["wall_s"] * rate)
@@ -409,7 +401,7 @@ class Report:
             all_bytes = self.median("resident", lambda x: x["memory"]["slots"])
             if resident:
                 must = max(0, all_bytes - r["memory"]["slots"])
-                shares.append(max(must / statistics.mean(r["rate"]), resident) / r["prefill_s"])
+                shares.append(max(must / self.rate_of(r), resident) / r["prefill_s"])
         self.line(f"prefill {n} / bound", statistics.median(shares) if shares else None, AIMS["prefill bound"])
 
     def others(self):
@@ -440,6 +432,7 @@ def main():
     parser.add_argument("--limit", required=True, help="memory of the control group, and expertd's budget")
     parser.add_argument("--json", required=True, help="measurements are kept here")
     parser.add_argument("--expertd", default="build/expertd")
+    parser.add_argument("--drive", help="bench/drive (default: beside expertd)")
     parser.add_argument("--python", default=sys.executable, help="a Python that imports llama_cpp")
     parser.add_argument("--option", action="append", default=[], help="another option for expertd, as --option=--io=direct")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -454,6 +447,7 @@ def main():
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was set is put back
 
+    args.drive = args.drive or os.path.join(os.path.dirname(args.expertd), "bench", "drive")
     names = lambda text: [n for n in text.split(",") if n]
     bench = Bench(args)
     if not args.report and not bench.take(names(args.only), names(args.again), args.stop_after):
