@@ -220,13 +220,17 @@ static void put_prefetch(const struct engine_snapshot *s, struct jbuf *out)
     const struct lookahead_stats *l = &s->lookahead;
     const struct cache_stats *c = &s->cache;
 
+    jbuf_printf(out, "\"prefetch\":{\"level\":%u,\"guessed\":%" PRIu64 ",\"right\":%" PRIu64 ",\"chosen\":%" PRIu64,
+                l->level, l->near.guessed, l->near.right, l->near.chosen);
+    jbuf_printf(out, ",\"far_guessed\":%" PRIu64 ",\"far_right\":%" PRIu64, l->far.guessed, l->far.right);
     jbuf_printf(out,
-                "\"prefetch\":{\"level\":%u,\"guessed\":%" PRIu64 ",\"right\":%" PRIu64 ",\"chosen\":%" PRIu64
-                ",\"far_guessed\":%" PRIu64 ",\"far_right\":%" PRIu64 ",\"reads\":%" PRIu64 ",\"hits\":%" PRIu64 ",\"late\":%" PRIu64 ",\"wasted\":%" PRIu64
-                ",\"bytes\":%" PRIu64 ",\"recall_over_misses\":%.4f,\"token_ms\":[%.3f,%.3f,%.3f,%.3f],\"warming\":%s}",
-                l->level, l->near.guessed, l->near.right, l->near.chosen, l->far.guessed, l->far.right,
-                c->hint_reads, c->hint_hits, c->hint_late, c->hint_wasted, c->hint_bytes, ratio(c->hint_hits + c->hint_late, c->hint_hits + c->misses), l->token_ns[0] / 1e6,
-                l->token_ns[1] / 1e6, l->token_ns[2] / 1e6, l->token_ns[3] / 1e6, s->warming ? "true" : "false");
+                ",\"reads\":%" PRIu64 ",\"hits\":%" PRIu64 ",\"late\":%" PRIu64 ",\"wasted\":%" PRIu64
+                ",\"bytes\":%" PRIu64 ",\"recall_over_misses\":%.4f",
+                c->hint_reads, c->hint_hits, c->hint_late, c->hint_wasted, c->hint_bytes,
+                ratio(c->hint_hits + c->hint_late, c->hint_hits + c->misses));
+    for (int level = 0; level < GOVERNOR_LEVELS; level++)
+        jbuf_printf(out, "%s%.3f", level == 0 ? ",\"token_ms\":[" : ",", l->token_ns[level] / 1e6);
+    jbuf_printf(out, "],\"warming\":%s}", s->warming ? "true" : "false");
 }
 
 static void put_pressure(const struct pressure *p, uint64_t held, struct jbuf *out)

@@ -69,7 +69,7 @@ struct moe {
     uint32_t *all, *shared_dst; /* host [B]: 0 .. B-1, and the shared expert's rows of y */
     uint16_t *wanted;           /* host [n_experts]: chosen at least once; rising, or as the door likes them */
     uint16_t *every;            /* host [n_experts]: 0 .. n_experts-1 */
-    struct expert_call *calls;  /* host [n_experts + 1]: for the device, from the front */
+    struct expert_call *calls;  /* host [n_experts]: for the device, from the front */
     struct expert_call *helped; /* host [n_experts]: for the helper, where there is one */
     uint32_t n_helped;
     struct expert_view *views; /* host [n_experts] */

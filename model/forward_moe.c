@@ -50,22 +50,17 @@ static struct expert_call shared_call_of(const struct forward *f, const struct d
                                  .n_rows = n };
 }
 
-/* Take what is ready, at least one unless `have` calls are there already; what lies on the host is set aside for the
- * helper. Returns how many were taken, 0 when the request is done (or, with `have`, when nothing is ready yet), and
- * counts the device's calls in ret_calls. */
-static int take_ready(struct forward *f, uint32_t have, uint32_t *ret_calls, struct err *err)
+/* Take what is ready, at least one; what lies on the host is set aside for the helper. Returns how many were taken, 0
+ * when the request is done, and counts the device's calls in ret_calls. */
+static int take_ready(struct forward *f, uint32_t *ret_calls, struct err *err)
 {
     struct expert_door *door = f->door;
     struct expert_view *views = f->moe.views;
     size_t index;
-    uint32_t n_calls = have;
-    int n = 0, r = 1;
+    uint32_t n_calls = 0;
+    int n = 0, r = door->ops->next(door, &index, &views[n], err);
 
     f->moe.n_helped = 0;
-    if (have == 0)
-        r = door->ops->next(door, &index, &views[n], err);
-    else
-        r = door->ops->try_next(door, &index, &views[n], err);
     while (r > 0) {
         if (views[n].on_host)
             f->moe.helped[f->moe.n_helped++] = expert_call_of(f, &views[n]);
@@ -78,7 +73,7 @@ static int take_ready(struct forward *f, uint32_t have, uint32_t *ret_calls, str
     return r < 0 && r != -EAGAIN ? r : n;
 }
 
-/* A part of a layer's experts, and what to ask ahead for once they have been requested. */
+/* A part of a layer's experts, and what is to be done once they have been requested. */
 struct part {
     uint32_t layer, n_tokens;
     const uint16_t *ids;
@@ -86,17 +81,37 @@ struct part {
     uint32_t next_layer; /* of the ids below */
     const uint16_t *next;
     uint32_t n_next;
-    uint32_t have; /* calls that are there already and go with the first experts */
+    const struct dense_layer *shared; /* with a shared expert that is still to be run; or NULL */
 };
 
-static void ask(struct forward *f, const struct part *part)
+/* The shared expert needs no reading: it goes first, while the others are on their way, and straight into the residual,
+ * so that whoever looks ahead sees it there. */
+static int run_shared(struct forward *f, const struct dense_layer *dense, uint32_t n, struct err *err)
+{
+    const struct expert_call call = shared_call_of(f, dense, n);
+    const float *gate = dense->shared_router.data != NULL ? f->b.shared_router : NULL;
+    const float *y = f->b.y + (size_t)f->options.max_batch * f->hp->n_used * f->hp->n_embd;
+    float *x = f->b.x + (size_t)f->row * f->hp->n_embd;
+    int r = f->device->ops->experts(f->device, f->acts, &call, 1, f->b.y);
+
+    if (r >= 0)
+        r = f->device->ops->add(f->device, x, y, gate, n, f->hp->n_embd);
+    return r < 0 ? forward_device_error(f, r, err) : 0;
+}
+
+/* The part's experts are on their way. */
+static int go_on(struct forward *f, const struct part *part, struct err *err)
 {
     const struct forward_hooks *hooks = &f->options.hooks;
+    int r = part->shared != NULL ? run_shared(f, part->shared, part->n_tokens, err) : 0;
 
+    if (r < 0)
+        return r;
     if (part->n_next > 0 && f->door->ops->hint != NULL)
         f->door->ops->hint(f->door, part->next_layer, part->next, part->n_next);
     if (hooks->on_request != NULL)
         hooks->on_request(hooks->ctx, part->layer, part->n_tokens);
+    return 0;
 }
 
 /* What take_ready has collected: the device's part first, which it does while the helper does the other. */
@@ -119,21 +134,20 @@ static int run_ready(struct forward *f, uint32_t n_tokens, uint32_t n_calls, str
 static int run_part(struct forward *f, const struct part *part, struct err *err)
 {
     struct expert_door *door = f->door;
-    uint32_t n_done = 0, have = part->have, n_calls;
+    uint32_t n_done = 0, n_calls;
     int n, r;
 
     door->host_views = forward_may_help(f, part->n_tokens);
     r = door->ops->request(door, part->layer, part->ids, part->n_ids, err);
-
     if (r >= 0)
-        ask(f, part);
-    while (r >= 0 && (n_done < part->n_ids || have > 0)) {
-        n = take_ready(f, have, &n_calls, err);
+        r = go_on(f, part, err);
+    while (r >= 0 && n_done < part->n_ids) {
+        n = take_ready(f, &n_calls, err);
         if (n < 0) {
             r = n;
             break;
         }
-        if (n == 0 && have == 0) {
+        if (n == 0) {
             r = err_set(err, -EPROTO, "layer %u: %u of %u experts came through the door", part->layer, n_done,
                         part->n_ids);
             break;
@@ -142,7 +156,6 @@ static int run_part(struct forward *f, const struct part *part, struct err *err)
         for (int i = 0; i < n && r >= 0; i++)
             door->ops->release(door, &f->moe.views[i]);
         n_done += (uint32_t)n;
-        have = 0;
     }
     if (r < 0)
         door->ops->abandon(door);
@@ -165,18 +178,19 @@ static void expect_next_layer(const struct forward *f, struct part *part)
 
 /* All wanted experts, in parts of half the slots when there are too many for one request: one half is computed while
  * the other is read. */
-static int run_experts(struct forward *f, uint32_t layer, uint32_t n_tokens, uint32_t n_wanted, uint32_t have,
-                       struct err *err)
+static int run_experts(struct forward *f, uint32_t layer, uint32_t n_tokens, uint32_t n_wanted, struct err *err)
 {
+    const struct dense_layer *dense = &f->dense.layers[layer];
     uint32_t limit = f->door->max_request < n_wanted ? (uint32_t)(f->door->max_request + 1) / 2 : n_wanted;
     int r = 0;
 
     if (limit < n_wanted && f->door->ops->arrange != NULL)
         f->door->ops->arrange(f->door, layer, f->moe.wanted, n_wanted);
     for (uint32_t at = 0; at < n_wanted && r >= 0; at += limit) {
-        struct part part = { .layer = layer, .n_tokens = n_tokens, .ids = f->moe.wanted + at, .have = have };
+        struct part part = { .layer = layer, .n_tokens = n_tokens, .ids = f->moe.wanted + at };
 
         part.n_ids = n_wanted - at < limit ? n_wanted - at : limit;
+        part.shared = at == 0 && dense->shared_gate.data != NULL ? dense : NULL;
         if (at + limit < n_wanted) {
             part.next_layer = layer;
             part.next = part.ids + limit;
@@ -185,29 +199,20 @@ static int run_experts(struct forward *f, uint32_t layer, uint32_t n_tokens, uin
             expect_next_layer(f, &part);
         }
         r = run_part(f, &part, err);
-        have = 0;
     }
     return r;
 }
 
 int forward_moe(struct forward *f, uint32_t layer, uint32_t n, struct err *err)
 {
-    const struct dense_layer *dense = &f->dense.layers[layer];
-    const struct device_ops *ops = f->device->ops;
-    uint32_t n_embd = f->hp->n_embd, n_wanted = sort_pairs(f, n), have = 0;
+    uint32_t n_embd = f->hp->n_embd, n_wanted = sort_pairs(f, n);
     float *x = f->b.x + (size_t)f->row * n_embd;
     int r;
 
     f->help.has_h = false;
-    /* The shared expert needs no reading: it goes first, while the others are on their way. */
-    if (dense->shared_gate.data != NULL)
-        f->moe.calls[have++] = shared_call_of(f, dense, n);
-    r = run_experts(f, layer, n, n_wanted, have, err);
+    r = run_experts(f, layer, n, n_wanted, err);
     if (r < 0)
         return r;
-    r = ops->combine(f->device, x, f->b.y, f->b.weights, n, f->hp->n_used, n_embd);
-    if (r >= 0 && dense->shared_gate.data != NULL)
-        r = ops->add(f->device, x, f->b.y + (size_t)f->options.max_batch * f->hp->n_used * n_embd,
-                     dense->shared_router.data != NULL ? f->b.shared_router : NULL, n, n_embd);
+    r = f->device->ops->combine(f->device, x, f->b.y, f->b.weights, n, f->hp->n_used, n_embd);
     return r < 0 ? forward_device_error(f, r, err) : 0;
 }

@@ -70,8 +70,8 @@ static void lay_moe(struct forward *f)
     f->moe.shared_dst = arena_take(host, n, sizeof(*f->moe.shared_dst));
     f->moe.wanted = arena_take(host, n_experts, sizeof(*f->moe.wanted));
     f->moe.every = arena_take(host, n_experts, sizeof(*f->moe.every));
-    f->moe.calls = arena_take(host, n_experts + 1, sizeof(*f->moe.calls));
-    f->moe.views = arena_take(host, n_experts + 1, sizeof(*f->moe.views));
+    f->moe.calls = arena_take(host, n_experts, sizeof(*f->moe.calls));
+    f->moe.views = arena_take(host, n_experts, sizeof(*f->moe.views));
     f->moe.helped = arena_take(host, f->options.helper != NULL ? n_experts : 0, sizeof(*f->moe.helped));
 }
 

@@ -27,16 +27,28 @@ struct rig {
     uint64_t predicted, right, refused;
 };
 
+static void guess(struct rig *rig, uint32_t layer, uint32_t n);
+
+/* The layer at hand is guessed from what its router saw, which its shared expert then changes. */
 static void on_route(void *ctx, uint32_t layer, const float *logits, const uint16_t *ids, uint32_t n)
 {
     struct rig *rig = ctx;
 
     memcpy(rig->chosen, ids, (size_t)n * model_hparams(rig->model)->n_used * sizeof(*ids));
+    if (rig->ahead == 0)
+        guess(rig, layer, n);
 }
 
 static void on_request(void *ctx, uint32_t layer, uint32_t n)
 {
     struct rig *rig = ctx;
+
+    if (rig->ahead > 0)
+        guess(rig, layer, n);
+}
+
+static void guess(struct rig *rig, uint32_t layer, uint32_t n)
+{
     const uint16_t *ids;
     int r;
 

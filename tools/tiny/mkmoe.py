@@ -135,7 +135,7 @@ def routed(tensor, layer, kind, stock, routing):
         return [routing.router(layer, tensor.shape).astype("<f4").tobytes()]
     if name in ("attn_norm", "ffn_norm", "output_norm"):
         return [routing.plain(np.frombuffer(chunks[0], "<f4"), rt.RESERVED, 1)]
-    if tensor.what == "vector" and layer == 0 and name in ("attn_q", "attn_k"):
+    if tensor.what == "vector" and layer == 0 and name in ("attn_q", "attn_k", "attn_v"):
         return [routing.plain(np.frombuffer(chunks[0], "<f4"), routing.c["head_dim"], 0)]
     if layer == 0 and name in ("attn_q", "attn_k", "attn_v"):
         return with_first_rows(chunks, kind, tensor, routing.head_rows(name), name == "attn_v")
