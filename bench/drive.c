@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * drive FILE [SECONDS [THREADS]]: what a drive gives to direct reads at random places, and what is left of that while the
- * processors do what computing a token asks of them: read memory as fast as they can.
+ * drive FILE [SECONDS [THREADS]]: what a drive gives to direct reads at random places, and what is left of that while
+ * the processors do what computing a token asks of them: read memory as fast as they can.
  *
  * Two figures, MB/s, on one line: idle (the reader sleeps until something arrives) and busy (THREADS threads sum memory
- * that no cache holds, and one of them sees to the reads between pieces of it, as the engine does between experts). Both
- * are measured in turn in slices of a tenth of a second, since a drive drifts, and each with 512 KiB and 1 MiB at depths
- * of 4 and 8: the best way counts. A virtual machine's drive needs the processors too; then the second figure is what a
- * token can hope for.
+ * that no cache holds, and one of them sees to the reads between pieces of it, as the engine does between experts).
+ * Both are measured in turn in slices of a tenth of a second, since a drive drifts, and each with 512 KiB and 1 MiB at
+ * depths of 4 and 8: the best way counts. A virtual machine's drive needs the processors too; then the second figure is
+ * what a token can hope for.
  */
 #include "base/clock.h"
 #include "cache/io.h"

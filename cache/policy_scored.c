@@ -76,8 +76,7 @@ static void consider(struct scored *s, struct candidate c)
     s->candidate[i] = c;
 }
 
-static void scan(struct scored *s, uint32_t slot_class, bool (*may_go)(const void *ctx, uint32_t slot),
-                 const void *ctx)
+static void scan(struct scored *s, uint32_t slot_class, bool (*may_go)(const void *ctx, uint32_t slot), const void *ctx)
 {
     s->n_candidates = s->next_candidate = 0;
     for (uint32_t slot = 0; slot < s->n_slots; slot++) {
@@ -149,8 +148,8 @@ static void fill_fades(struct scored *s)
     }
 }
 
-struct policy *scored_open(const struct scored_kind *kind, uint32_t n_slots, const uint8_t *class_of,
-                           uint32_t n_layers, uint32_t n_experts)
+struct policy *scored_open(const struct scored_kind *kind, uint32_t n_slots, const uint8_t *class_of, uint32_t n_layers,
+                           uint32_t n_experts)
 {
     struct scored *s = mem_zalloc(sizeof(*s) + (uint64_t)n_layers * n_experts * sizeof(s->past[0]));
 

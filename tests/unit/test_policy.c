@@ -113,7 +113,7 @@ Test(policy, nextuse_keeps_the_expert_in_demand)
     toy_init(&toy, policy);
     for (uint32_t token = 0; token < 40; token++)
         for (uint32_t layer = 0; layer < LAYERS; layer++) {
-            toy_use(&toy, layer, 0);                               /* always */
+            toy_use(&toy, layer, 0);                                   /* always */
             toy_use(&toy, layer, 1 + (token + layer) % (EXPERTS - 1)); /* in turn */
         }
     for (uint32_t layer = 0; layer < LAYERS; layer++)

@@ -37,7 +37,7 @@ Test(governor, settles_on_the_best_level)
 {
     static const double tables[][GOVERNOR_LEVELS] = {
         { 1e8, 0.8e8, 0.7e8, 0.8e8 }, { 1e8, 0.8e8, 1.1e8, 1.2e8 }, { 1e8, 1.2e8, 1.3e8, 1.3e8 },
-        { 2e6, 3e6, 1.5e6, 2e6 },      { 1e8, 0.9e8, 0.8e8, 0.7e8 },
+        { 2e6, 3e6, 1.5e6, 2e6 },     { 1e8, 0.9e8, 0.8e8, 0.7e8 },
     };
     static const uint32_t best[] = { 2, 1, 0, 2, 3 };
 
@@ -152,8 +152,8 @@ static void rig_open(struct rig *rig, enum lookahead_mode mode)
     memset(rig, 0, sizeof(*rig));
     for (uint32_t i = 0; i < LAYERS; i++)
         rig->layers[i].layer = 2 + i; /* two dense ones before */
-    rig->layout = (struct expert_layout){ .n_layers = LAYERS, .n_experts = EXPERTS, .n_used = USED,
-                                          .layers = rig->layers };
+    rig->layout =
+        (struct expert_layout){ .n_layers = LAYERS, .n_experts = EXPERTS, .n_used = USED, .layers = rig->layers };
     rig->door.ops = &hint_ops;
     cr_assert_eq(lookahead_open(&rig->layout, &rig->door, &options, &rig->la, &err), 0, "%s", err_text(&err));
 }
