@@ -42,6 +42,24 @@ def q4_0_decode(raw):
     return _as_f16(raw[:, :2]) * (q - 8)
 
 
+E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+
+
+def mxfp4_encode(x):
+    """OCP Microscaling Formats v1.0: 32 E2M1 numbers times one power of two, so chosen that the greatest lies in 4 .. 8."""
+    x = x.reshape(-1, 32)
+    peak = np.abs(x).max(1)
+    e = np.clip(np.floor(np.log2(np.where(peak > 0, peak, 1))) - 2 + 127, 0, 254).astype(np.uint8)
+    scaled = np.abs(x) / np.exp2(e.astype(np.float64) - 127)[:, None]
+    q = np.abs(scaled[:, :, None] - E2M1).argmin(2).astype(np.uint8) | (x < 0).astype(np.uint8) << 3
+    return np.hstack([e.reshape(-1, 1), q[:, :16] | q[:, 16:] << 4])
+
+
+def mxfp4_decode(raw):
+    q = np.hstack([raw[:, 1:] & 15, raw[:, 1:] >> 4])
+    return np.exp2(raw[:, :1].astype(np.float64) - 127) * E2M1[q & 7] * np.where(q & 8, -1, 1)
+
+
 def q4_k_encode(x):
     x = x.reshape(-1, 8, 32)
     low = np.minimum(x.min(2), 0)
@@ -96,6 +114,7 @@ def q6_k_decode(raw):
 
 CODECS = {
     "Q8_0": (q8_0_encode, q8_0_decode, 32), "Q4_0": (q4_0_encode, q4_0_decode, 32),
+    "MXFP4": (mxfp4_encode, mxfp4_decode, 32),
     "Q4_K": (q4_k_encode, q4_k_decode, 256), "Q6_K": (q6_k_encode, q6_k_decode, 256),
 }
 

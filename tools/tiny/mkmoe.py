@@ -3,9 +3,10 @@
 """Writes a model of a real one's shape with random weights, for measurements: mkmoe.py PRESET OUT.gguf [NAME=VALUE ...].
 
 Presets: olmoe-7b, qwen3-30b-a3b, qwen1.5-moe-14b, mixtral-8x7b. NAME=VALUE overrides a number of the shape (n_layer=4 makes
-a slice of the model that fits anywhere), `seed`, or `kind`: Q4_K_M (default: the usual mixture of Q4_K and Q6_K), or one
-format for all matrices (Q8_0, Q4_0, Q4_K, Q6_K, F16, F32). Blocks are encoded once from normal numbers and drawn from that
-stock, so writing runs at the speed of the disk and takes little memory. Needs Python 3.9 and NumPy; development only.
+a slice of the model that fits anywhere), `seed`, or `kind`: Q4_K_M (default: the usual mixture of Q4_K and Q6_K), one
+format for all matrices (Q8_0, Q4_0, Q4_K, Q6_K, F16, F32), or MXFP4 (the experts; all else is Q8_0, as in gpt-oss). Blocks
+are encoded once from normal numbers and drawn from that stock, so writing runs at the speed of the disk and takes little
+memory. Needs Python 3.9 and NumPy; development only.
 
 Routing is nearly even and new with every token unless `routing` says otherwise: `hard` (LRU per layer hits about 0.55 and
 0.83 with a quarter and half of the experts in slots, as OLMoE shows) or `trace-like` (0.81 and 0.96, as Qwen3-30B-A3B).
@@ -61,6 +62,8 @@ def kind_of(tensor, layer, c):
         rich = layer is not None and (layer < n // 8 or layer >= 7 * n // 8 or (layer - n // 8) % 3 == 2)
         precious = tensor.name == "output.weight" or rich and ("attn_v." in tensor.name or "down" in tensor.name)
         kind = "Q6_K" if precious else "Q4_K"
+    if kind == "MXFP4" and "_exps." not in tensor.name:
+        kind = "Q8_0"
     return kind if tensor.shape[-1] % gw.TYPES[kind][1] == 0 else "Q8_0"
 
 
