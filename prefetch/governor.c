@@ -4,19 +4,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FADE (0.5)        /* weight of what was known when a new window ends */
-#define MARGIN (0.98)     /* a level above off must take less than this share of off's time */
-#define SHORTEST_STAY (4u)
+#define FADE 0.9    /* weight of what was known beside a new token */
+#define MARGIN 0.98 /* doing more must take less than this share of the time */
+#define SHORTEST_STAY 16u
 
-void governor_init(struct governor *g)
+static uint32_t level_valid(uint32_t level)
 {
-    *g = (struct governor){ .stay = SHORTEST_STAY };
+    return level < GOVERNOR_LEVELS ? level : GOVERNOR_LEVELS - 1;
+}
+
+void governor_init(struct governor *g, uint32_t level)
+{
+    *g = (struct governor){ .stay = SHORTEST_STAY, .left = SHORTEST_STAY };
+    g->level = g->best = g->other = level_valid(level);
 }
 
 void governor_fix(struct governor *g, uint32_t level)
 {
     g->fixed = true;
-    g->level = g->best = level < GOVERNOR_LEVELS ? level : GOVERNOR_LEVELS - 1;
+    g->level = g->best = level_valid(level);
 }
 
 uint32_t governor_level(const struct governor *g)
@@ -26,64 +32,63 @@ uint32_t governor_level(const struct governor *g)
 
 static int by_size(const void *a, const void *b)
 {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    double x = *(const double *)a, y = *(const double *)b;
 
     return (x > y) - (x < y);
 }
 
-static double window_median(const struct governor *g)
+static double median_ratio(const struct governor *g)
 {
-    uint64_t sorted[GOVERNOR_WINDOW - 1];
+    double sorted[GOVERNOR_PAIRS];
 
-    memcpy(sorted, g->window_ns + 1, sizeof(sorted));
-    qsort(sorted, GOVERNOR_WINDOW - 1, sizeof(sorted[0]), by_size);
-    return (double)sorted[(GOVERNOR_WINDOW - 1) / 2];
+    memcpy(sorted, g->ratio, sizeof(sorted));
+    qsort(sorted, GOVERNOR_PAIRS, sizeof(sorted[0]), by_size);
+    return sorted[GOVERNOR_PAIRS / 2];
 }
 
-static uint32_t best_level(const struct governor *g)
+static void trial_begin(struct governor *g)
 {
-    uint32_t best = 0;
-
-    for (uint32_t level = 1; level < GOVERNOR_LEVELS; level++)
-        if (g->token_ns[level] > 0 && g->token_ns[level] < g->token_ns[best] * (best == 0 ? MARGIN : 1))
-            best = level;
-    return best;
+    do
+        g->other = (g->other + 1) % GOVERNOR_LEVELS;
+    while (g->other == g->best);
+    g->n_ratios = 0;
 }
 
-/* Levels are tried in order, the best one skipped; after them the best has its stay. */
-static void next_window(struct governor *g)
+static void trial_end(struct governor *g)
 {
-    uint32_t before = g->best, next;
+    if (median_ratio(g) < (g->other > g->best ? MARGIN : 1)) {
+        g->best = g->other;
+        g->stay = SHORTEST_STAY;
+    } else {
+        g->stay = g->stay * 2 < GOVERNOR_LONGEST_STAY ? g->stay * 2 : GOVERNOR_LONGEST_STAY;
+    }
+    g->left = g->stay;
+    g->level = g->best;
+}
 
-    if (g->windows_left > 0) {
-        g->windows_left--;
-        g->level = g->windows_left > 0 ? g->best : (g->best == 0 ? 1 : 0);
+/* The best level and the other take turns. */
+static void trial_token(struct governor *g, uint64_t ns)
+{
+    if (g->level == g->best) {
+        g->beside_ns = ns > 0 ? ns : 1;
+        g->level = g->other;
         return;
     }
-    for (next = g->level + 1; next < GOVERNOR_LEVELS && next == before && g->token_ns[next] > 0; next++)
-        ;
-    if (next < GOVERNOR_LEVELS) {
-        g->level = next;
-        return;
-    }
-    g->best = g->level = best_level(g);
-    g->stay = g->best != before ? SHORTEST_STAY : g->stay * 2;
-    if (g->stay > GOVERNOR_LONGEST_STAY)
-        g->stay = GOVERNOR_LONGEST_STAY;
-    g->windows_left = g->stay;
+    g->ratio[g->n_ratios++] = (double)ns / (double)g->beside_ns;
+    g->level = g->best;
+    if (g->n_ratios == GOVERNOR_PAIRS)
+        trial_end(g);
 }
 
 void governor_token(struct governor *g, uint64_t ns)
 {
-    double median;
+    double *mean = &g->token_ns[g->level];
 
+    *mean = *mean > 0 ? FADE * *mean + (1 - FADE) * (double)ns : (double)ns;
     if (g->fixed)
         return;
-    g->window_ns[g->n_tokens++] = ns;
-    if (g->n_tokens < GOVERNOR_WINDOW)
-        return;
-    g->n_tokens = 0;
-    median = window_median(g);
-    g->token_ns[g->level] = g->token_ns[g->level] > 0 ? FADE * g->token_ns[g->level] + (1 - FADE) * median : median;
-    next_window(g);
+    if (g->left == 0)
+        trial_token(g, ns);
+    else if (--g->left == 0)
+        trial_begin(g);
 }

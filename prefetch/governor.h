@@ -3,10 +3,11 @@
  * governor.h: how far to look ahead, decided by what it does to the time of a token.
  *
  * On a drive with idle gaps look-ahead wins, on a saturated one it loses; which it is depends on the model, the budget,
- * the drive and the text. So the governor tries: windows of a few tokens at each level (0 is off), the median time of a
- * token in each, faded over windows; then it stays with the best and tries the others now and then, more rarely the
- * longer the choice holds. A level must beat off by a margin to be chosen. What trying costs is bounded:
- * one window per other level after at most GOVERNOR_LONGEST_STAY windows of the best.
+ * the drive and the text. So the governor tries. It stays with the level that it holds for the best, and now and then
+ * puts another one beside it: tokens take turns, and the median of the ratios of neighbours decides, so that a drive
+ * that drifts, or a stretch of text that is harder, is unfair to neither. A level that does more must be faster by a
+ * margin to be chosen, one that does less need only be as fast. Each choice that holds doubles the stay, so what trying
+ * costs is bounded: GOVERNOR_PAIRS tokens at another level after each GOVERNOR_LONGEST_STAY at the best.
  *
  * It decides nothing but the amount of guessing, so answers do not depend on it. Units: nanoseconds. Threads: one.
  * Caller's storage, nothing to free.
@@ -17,22 +18,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GOVERNOR_LEVELS 4
-#define GOVERNOR_WINDOW 8        /* tokens; the first of a window is not counted, it still lives off the level before */
-#define GOVERNOR_LONGEST_STAY 64 /* windows */
+#define GOVERNOR_LEVELS 4 /* 0 does nothing, each does more than the one before */
+#define GOVERNOR_PAIRS 15
+#define GOVERNOR_LONGEST_STAY 512 /* tokens */
 
 struct governor {
-    double token_ns[GOVERNOR_LEVELS]; /* faded median of each level, 0: never tried */
-    uint32_t level;                   /* of the window in hand */
+    double token_ns[GOVERNOR_LEVELS]; /* faded mean of each level, 0: never tried */
+    uint32_t level;                   /* for the token in hand */
     uint32_t best;
-    uint32_t n_tokens;                /* of the window in hand */
-    uint64_t window_ns[GOVERNOR_WINDOW];
-    uint32_t windows_left;            /* to stay with the best */
-    uint32_t stay;                    /* how long the next stay is */
+    uint32_t other;     /* tried last, or being tried */
+    uint32_t left;      /* tokens to stay with the best; 0: other is being tried */
+    uint32_t stay;      /* how long the next stay is */
+    uint64_t beside_ns; /* of the token at the best level that the next one is compared with */
+    uint32_t n_ratios;
+    double ratio[GOVERNOR_PAIRS]; /* time at the other level over time at the best */
     bool fixed;
 };
 
-void governor_init(struct governor *governor);
+/* Begins with `level`. */
+void governor_init(struct governor *governor, uint32_t level);
 /* Always this level: a person's decision, or a measurement's. */
 void governor_fix(struct governor *governor, uint32_t level);
 /* The level for the next token. */

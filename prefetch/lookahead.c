@@ -46,7 +46,7 @@ int lookahead_open(const struct expert_layout *layout, struct expert_door *door,
     la->layout = layout;
     la->door = door;
     la->options = *options;
-    governor_init(&la->governor);
+    governor_init(&la->governor, LOOKAHEAD_ALL);
     if (options->mode != LOOKAHEAD_AUTO)
         governor_fix(&la->governor, options->mode == LOOKAHEAD_ON ? LOOKAHEAD_FAR : LOOKAHEAD_NONE);
     *ret_lookahead = la;

@@ -42,12 +42,13 @@ Test(governor, settles_on_the_best_level)
     static const uint32_t best[] = { 2, 1, 0, 2, 3 };
 
     for (size_t i = 0; i < sizeof(best) / sizeof(best[0]); i++) {
-        double cost, promised = 1.002; /* one window of each other level per longest stay */
+        double cost, promised = 1.002; /* so many tokens at another level, in turn, per longest stay */
         struct governor g;
 
         for (int level = 0; level < GOVERNOR_LEVELS; level++)
-            promised += (tables[i][level] / tables[i][best[i]] - 1) / GOVERNOR_LONGEST_STAY;
-        governor_init(&g);
+            promised += (tables[i][level] / tables[i][best[i]] - 1) / (GOVERNOR_LEVELS - 1) * GOVERNOR_PAIRS /
+                        GOVERNOR_LONGEST_STAY;
+        governor_init(&g, 2);
         run(&g, tables[i], 2000, best[i], &cost);
         cr_expect_gt(run(&g, tables[i], 4000, best[i], &cost), 0.9, "table %zu", i);
         cr_expect_lt(cost, promised, "table %zu: trying the others costs %f", i, cost);
@@ -60,7 +61,7 @@ Test(governor, no_gain_means_off)
     struct governor g;
     double cost;
 
-    governor_init(&g);
+    governor_init(&g, 2);
     run(&g, same, 200, 0, &cost);
     cr_expect_gt(run(&g, same, 4000, 0, &cost), 0.7);
 }
@@ -72,7 +73,7 @@ Test(governor, changes_its_mind_when_the_drive_does)
     struct governor g;
     double cost;
 
-    governor_init(&g);
+    governor_init(&g, 2);
     run(&g, idle, 3000, 2, &cost);
     cr_expect_eq(g.best, 2);
     run(&g, busy, 1000, 0, &cost);
@@ -86,7 +87,7 @@ Test(governor, one_slow_token_decides_nothing)
     struct governor g;
     double cost;
 
-    governor_init(&g);
+    governor_init(&g, 2);
     run(&g, idle, 400, 2, &cost);
     for (int i = 0; i < 400; i++)
         governor_token(&g, i % 20 == 0 ? 40000000000u : (uint64_t)idle[governor_level(&g)]);
@@ -99,7 +100,7 @@ Test(governor, a_fixed_level_stays)
     struct governor g;
     double cost;
 
-    governor_init(&g);
+    governor_init(&g, 2);
     governor_fix(&g, 2);
     cr_expect_eq(run(&g, bad, 500, 2, &cost), 1.0);
 }
@@ -236,13 +237,14 @@ Test(lookahead, auto_follows_the_governor)
 {
     struct lookahead_stats stats;
     struct rig rig;
-    uint32_t seen = 0;
+    uint32_t seen = 0, at_best = 0;
 
     rig_open(&rig, LOOKAHEAD_AUTO);
     memcpy(rig.prediction, (uint16_t[]){ 5, 1 }, 2 * sizeof(uint16_t));
     for (int token = 0; token < 400; token++) {
         lookahead_stats(rig.la, &stats);
         seen |= 1u << stats.level;
+        at_best += token >= 300 && stats.level == 1;
         rig.n_hinted = 0;
         lookahead_on_request(rig.la, 2, 1);
         cr_assert_eq(rig.n_hinted, stats.level < USED ? stats.level : USED);
@@ -251,7 +253,7 @@ Test(lookahead, auto_follows_the_governor)
         lookahead_on_pass(rig.la, 100, 1); /* a prompt's chunk says nothing */
     }
     cr_assert_eq(seen, 15, "every level has been tried");
-    cr_assert_eq(stats.level, 1);
+    cr_assert_gt(at_best, 75);
     lookahead_close(rig.la);
 }
 
