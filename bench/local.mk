@@ -1,5 +1,5 @@
 # Benchmarks are built on request: make bench-programs
-benches = bench/replay bench/kernels bench/forward bench/gpu bench/io bench/pack bench/drive
+benches = bench/replay bench/kernels bench/forward bench/gpu bench/io bench/pack bench/drive bench/sampler
 EXTRA_PROGRAMS += $(benches)
 CLEANFILES += $(benches)
 EXTRA_DIST += bench/compare.py bench/engines.py bench/gguf_bytes.py bench/gpu.py bench/gpu_rates.cu bench/memory.py tests/check-gpu.sh
@@ -26,6 +26,9 @@ bench_drive_LDADD = $(LIBS_CACHE) $(SYS_CACHE)
 
 bench_pack_SOURCES = bench/pack.c
 bench_pack_LDADD = $(LIBS_CACHE) $(SYS_CACHE)
+
+bench_sampler_SOURCES = bench/sampler.c
+bench_sampler_LDADD = $(LIBS_MODEL) $(SYS_MODEL)
 
 .PHONY: bench-programs
 bench-programs: $(benches)

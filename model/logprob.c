@@ -5,21 +5,7 @@
 #include <math.h>
 #include <stdint.h>
 
-/* Cody and Waite: x = k ln2 + r with |r| <= ln2 / 2, where k ln2_hi is exact; then the Taylor series of e^r, whose
- * 14th term is below 1e-17. */
-double softmax_exp(double x)
-{
-    static const double ln2_hi = 0x1.62e42fee00000p-1, ln2_lo = 0x1.a39ef35793c76p-33, per_ln2 = 0x1.71547652b82fep+0;
-    double k, r, sum = 1.0;
-
-    if (!(x > -700.0))
-        return 0.0;
-    k = floor(x * per_ln2 + 0.5);
-    r = (x - k * ln2_hi) - k * ln2_lo;
-    for (int i = 13; i > 0; i--)
-        sum = 1.0 + sum * r / i;
-    return ldexp(sum, (int)k);
-}
+#define BLOCK 256 /* logits at a time */
 
 static float finite_or_least(float logit)
 {
@@ -35,13 +21,17 @@ struct total {
 static struct total total_of(const float *logits, uint32_t n_vocab)
 {
     struct total t = { -INFINITY, 0 };
-    double sum = 0;
+    double weights[BLOCK], sum = 0;
 
     for (uint32_t i = 0; i < n_vocab; i++)
         if ((double)logits[i] > t.best)
             t.best = (double)logits[i];
-    for (uint32_t i = 0; i < n_vocab; i++)
-        sum += softmax_exp((double)logits[i] - t.best);
+    for (uint32_t i = 0, n; i < n_vocab; i += n) {
+        n = n_vocab - i < BLOCK ? n_vocab - i : BLOCK;
+        softmax_near(logits + i, n, t.best, 1.0, weights);
+        for (uint32_t k = 0; k < n; k++)
+            sum += weights[k];
+    }
     t.log_sum = log(sum);
     return t;
 }

@@ -1,33 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-#include "model/sampler.h"
+#include "model/sampler_impl.h"
 
 #include "base/mem.h"
-#include "model/softmax.h"
 
 #include <errno.h>
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PENALTY_LAST_DEFAULT 64
 #define BAN_BIAS (-100.0f)
-
-struct candidate {
-    float logit;
-    int32_t token;
-};
-
-struct sampler {
-    struct sampler_options options; /* bias points to our copy; penalty_last resolved */
-    uint32_t n_vocab;
-    uint64_t rng[4];
-    size_t n_seen;                /* tokens accepted so far */
-    int32_t *ring;                /* [penalty_last] the last of them */
-    int32_t *sorted;              /* [penalty_last] scratch */
-    struct candidate *candidates; /* [n_vocab] */
-    double *weights;              /* [n_vocab], of candidates */
-};
 
 void sampler_options_default(struct sampler_options *options)
 {
@@ -121,22 +103,41 @@ static bool has_penalties(const struct sampler_options *o)
     return o->repetition_penalty != 1.0f || o->presence_penalty != 0.0f || o->frequency_penalty != 0.0f;
 }
 
+static bool has_top_k(const struct sampler *s)
+{
+    return s->options.top_k > 0 && s->options.top_k < s->n_vocab;
+}
+
+/* Some four candidates to a bucket where they lie evenly. */
+static uint32_t buckets_for(uint32_t n_vocab)
+{
+    enum { LEAST = 16, MOST = 1 << 16 };
+    uint32_t n = n_vocab / 4;
+
+    return n < LEAST ? LEAST : n < MOST ? n : MOST;
+}
+
 static int take_scratch(struct sampler *s, const struct logit_bias *bias)
 {
-    size_t last = has_penalties(&s->options) ? s->options.penalty_last : 0;
+    const struct sampler_options *o = &s->options;
+    size_t last = has_penalties(o) ? o->penalty_last : 0;
+    bool draws = o->temperature > 0, orders = draws && (has_top_k(s) || o->top_p < 1.0f);
 
-    if (s->options.n_bias > 0) {
-        struct logit_bias *copy = mem_calloc(s->options.n_bias, sizeof(*copy));
+    if (o->n_bias > 0) {
+        struct logit_bias *copy = mem_calloc(o->n_bias, sizeof(*copy));
 
         if (copy == NULL)
             return -ENOMEM;
-        s->options.bias = memcpy(copy, bias, s->options.n_bias * sizeof(*copy));
+        s->options.bias = memcpy(copy, bias, o->n_bias * sizeof(*copy));
     }
+    s->n_buckets = orders ? buckets_for(s->n_vocab) : 0;
     s->ring = mem_calloc(last, sizeof(*s->ring));
     s->sorted = mem_calloc(last, sizeof(*s->sorted));
-    s->candidates = mem_calloc(s->n_vocab, sizeof(*s->candidates));
-    s->weights = mem_calloc(s->options.temperature > 0 ? s->n_vocab : 0, sizeof(*s->weights));
-    return s->ring && s->sorted && s->candidates && s->weights ? 0 : -ENOMEM;
+    s->changed = mem_calloc(o->n_bias > 0 || has_penalties(o) ? s->n_vocab : 0, sizeof(*s->changed));
+    s->block_sums = mem_calloc(draws ? s->n_vocab / WEIGHTS_AT_ONCE + 1 : 0, sizeof(*s->block_sums));
+    s->candidates = mem_calloc(orders || (draws && o->min_p > 0.0f) ? s->n_vocab : 0, sizeof(*s->candidates));
+    s->buckets = mem_calloc(s->n_buckets, sizeof(*s->buckets));
+    return s->ring && s->sorted && s->changed && s->block_sums && s->candidates && s->buckets ? 0 : -ENOMEM;
 }
 
 int sampler_open(const struct sampler_options *options, uint32_t n_vocab, struct sampler **ret_sampler, struct err *err)
@@ -172,8 +173,10 @@ void sampler_close(struct sampler *sampler)
     mem_free((void *)sampler->options.bias);
     mem_free(sampler->ring);
     mem_free(sampler->sorted);
+    mem_free(sampler->changed);
+    mem_free(sampler->block_sums);
     mem_free(sampler->candidates);
-    mem_free(sampler->weights);
+    mem_free(sampler->buckets);
     mem_free(sampler);
 }
 
@@ -191,10 +194,10 @@ static int compare_tokens(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void penalize(const struct sampler_options *o, struct candidate *c, size_t count)
+static void penalize(const struct sampler_options *o, float *logit, size_t count)
 {
-    c->logit = c->logit > 0 ? c->logit / o->repetition_penalty : c->logit * o->repetition_penalty;
-    c->logit -= o->presence_penalty + (float)count * o->frequency_penalty;
+    *logit = *logit > 0 ? *logit / o->repetition_penalty : *logit * o->repetition_penalty;
+    *logit -= o->presence_penalty + (float)count * o->frequency_penalty;
 }
 
 static void apply_penalties(struct sampler *s)
@@ -208,169 +211,160 @@ static void apply_penalties(struct sampler *s)
     for (size_t i = 0, end; i < n; i = end) {
         for (end = i + 1; end < n && s->sorted[end] == s->sorted[i]; end++)
             ;
-        penalize(&s->options, &s->candidates[s->sorted[i]], end - i);
+        penalize(&s->options, &s->changed[s->sorted[i]], end - i);
     }
 }
 
-/* Candidates from logits, with bias and penalties; false when a logit is NaN or +infinity. */
-static bool take_logits(struct sampler *s, const float *logits)
+static void apply_bias(struct sampler *s)
 {
-    for (uint32_t i = 0; i < s->n_vocab; i++) {
-        if (!(logits[i] < INFINITY))
-            return false;
-        s->candidates[i] = (struct candidate){ logits[i], (int32_t)i };
-    }
     for (size_t i = 0; i < s->options.n_bias; i++) {
-        struct candidate *c = &s->candidates[s->options.bias[i].token];
+        float *logit = &s->changed[s->options.bias[i].token], bias = s->options.bias[i].bias;
 
-        c->logit = s->options.bias[i].bias <= BAN_BIAS ? -INFINITY : c->logit + s->options.bias[i].bias;
-    }
-    apply_penalties(s);
-    return true;
-}
-
-static bool better(const struct candidate *a, const struct candidate *b)
-{
-    return a->logit > b->logit || (a->logit == b->logit && a->token < b->token);
-}
-
-static const struct candidate *find_best(const struct candidate *c, size_t n)
-{
-    const struct candidate *best = c;
-
-    for (size_t i = 1; i < n; i++)
-        if (better(&c[i], best))
-            best = &c[i];
-    return best;
-}
-
-static void sift_down(struct candidate *c, size_t n, size_t at)
-{
-    struct candidate moved = c[at];
-
-    for (size_t child; (child = 2 * at + 1) < n; at = child) {
-        if (child + 1 < n && better(&c[child + 1], &c[child]))
-            child++;
-        if (!better(&c[child], &moved))
-            break;
-        c[at] = c[child];
-    }
-    c[at] = moved;
-}
-
-static void heapify(struct candidate *c, size_t n)
-{
-    for (size_t i = n / 2; i-- > 0;)
-        sift_down(c, n, i);
-}
-
-/* Take the best out of a heap of n: it goes to the end, and the heap has n - 1. */
-static const struct candidate *heap_take(struct candidate *c, size_t n)
-{
-    struct candidate best = c[0];
-
-    c[0] = c[n - 1];
-    c[n - 1] = best;
-    sift_down(c, n - 1, 0);
-    return &c[n - 1];
-}
-
-/* The k best, in order from the best, at the front. */
-static void keep_top(struct candidate *c, size_t n, size_t k)
-{
-    heapify(c, n);
-    for (size_t i = 0; i < k; i++)
-        heap_take(c, n - i);
-    for (size_t i = 0, j = n - 1; i < j; i++, j--) {
-        struct candidate swap = c[i];
-
-        c[i] = c[j];
-        c[j] = swap;
+        *logit = bias <= BAN_BIAS ? -INFINITY : *logit + bias;
     }
 }
 
-static double weigh(const struct sampler *s, const struct candidate *c, size_t n, double best, double *ret_weights)
-{
-    double sum = 0;
+/* The greatest logit, and the least above -infinity. */
+struct ends {
+    float best, least;
+};
 
-    for (size_t i = 0; i < n; i++)
-        sum += ret_weights[i] = softmax_exp(((double)c[i].logit - best) / (double)s->options.temperature);
-    return sum;
+typedef float quad __attribute__((vector_size(16)));
+typedef int32_t quad_bits __attribute__((vector_size(16)));
+
+static quad quad_choose(quad_bits which, quad yes, quad no)
+{
+    return (quad)((which & (quad_bits)yes) | (~which & (quad_bits)no));
 }
 
-/* How many of the best stay, when their weights must reach top_p of the whole. Orders those at the front. */
-static size_t cut_top_p(struct sampler *s, size_t n, double best, bool ordered)
+/* The loop reads whole quads; what is left over comes as one that is filled up with -infinity. */
+struct scan {
+    quad most, least;
+    quad_bits good;
+};
+
+static inline void scan_quad(struct scan *s, const float *four)
 {
-    struct candidate *c = s->candidates;
-    double target = weigh(s, c, n, best, s->weights) * (double)s->options.top_p, sum = 0;
-    size_t kept = 0;
+    const quad inf = { INFINITY, INFINITY, INFINITY, INFINITY };
+    quad v;
 
-    if (!ordered) {
-        heapify(c, n);
-        for (; kept < n && (kept == 0 || sum < target); kept++) {
-            const struct candidate *taken = heap_take(c, n - kept);
+    memcpy(&v, four, sizeof(v));
+    s->good &= v < inf;
+    s->most = quad_choose(v > s->most, v, s->most);
+    s->least = quad_choose((v < s->least) & (v > -inf), v, s->least);
+}
 
-            sum += softmax_exp(((double)taken->logit - best) / (double)s->options.temperature);
-        }
-        memmove(c, c + n - kept, kept * sizeof(*c));
-        return kept;
+/* False when a logit is NaN or +infinity. */
+static bool find_ends(const float *logits, uint32_t n, struct ends *ret_ends)
+{
+    float rest[4] = { -INFINITY, -INFINITY, -INFINITY, -INFINITY };
+    struct scan s = { .most = { -INFINITY, -INFINITY, -INFINITY, -INFINITY },
+                      .least = { INFINITY, INFINITY, INFINITY, INFINITY },
+                      .good = { -1, -1, -1, -1 } };
+    uint32_t i = 0;
+
+    for (; i + 4 <= n; i += 4)
+        scan_quad(&s, logits + i);
+    memcpy(rest, logits + i, (n - i) * sizeof(*logits));
+    scan_quad(&s, rest);
+    *ret_ends = (struct ends){ s.most[0], s.least[0] };
+    for (i = 1; i < 4; i++) {
+        ret_ends->best = fmaxf(ret_ends->best, s.most[i]);
+        ret_ends->least = fminf(ret_ends->least, s.least[i]);
     }
-    for (; kept < n && (kept == 0 || sum < target); kept++)
-        sum += s->weights[kept];
-    return kept;
+    return (s.good[0] & s.good[1] & s.good[2] & s.good[3]) != 0;
 }
 
-static size_t cut_min_p(struct sampler *s, size_t n, double best)
+static int32_t first_of(const float *logits, float v)
 {
-    size_t kept = 0;
+    int32_t i = 0;
 
-    for (size_t i = 0; i < n; i++) {
-        double relative = softmax_exp(((double)s->candidates[i].logit - best) / (double)s->options.temperature);
-
-        if (relative >= (double)s->options.min_p)
-            s->candidates[kept++] = s->candidates[i];
-    }
-    return kept;
+    while (logits[i] != v)
+        i++;
+    return i;
 }
 
-static int32_t draw_from(struct sampler *s, size_t n, double best)
+static int32_t token_at(const struct choice *choice, size_t i)
 {
-    double at = rng_uniform(s->rng) * weigh(s, s->candidates, n, best, s->weights), sum = 0;
+    return choice->candidates != NULL ? choice->candidates[i].token : (int32_t)i;
+}
+
+/* The first whose weight carries the sum past `u` of the whole, by the definition. */
+static int32_t draw_exact(const struct choice *choice, double u)
+{
+    double at = u * choice_sum(choice), sum = 0;
     int32_t last = -1;
 
-    for (size_t i = 0; i < n; i++) {
-        if (!(s->weights[i] > 0))
+    for (size_t i = 0; i < choice->n; i++) {
+        double weight = choice_weight(choice, i);
+
+        if (!(weight > 0))
             continue;
-        last = s->candidates[i].token;
-        sum += s->weights[i];
+        last = token_at(choice, i);
+        sum += weight;
         if (at < sum)
             break;
     }
     return last;
 }
 
+/* The same by weights near the definition's; -1: too near a border to tell. */
+static int32_t draw_near(const struct sampler *s, const struct choice *choice, double u)
+{
+    double weights[WEIGHTS_AT_ONCE], all = choice_sum_near(choice, s->block_sums), at = u * all, sum = 0;
+    double error = 4 * all * choice_sum_error(choice->n);
+    size_t from = 0, n;
+
+    for (size_t block = 0; from < choice->n && sum + s->block_sums[block] <= at; block++, from += WEIGHTS_AT_ONCE)
+        sum += s->block_sums[block];
+    if (from >= choice->n || at - sum <= error)
+        return -1;
+    n = choice->n - from < WEIGHTS_AT_ONCE ? choice->n - from : WEIGHTS_AT_ONCE;
+    choice_near(choice, from, n, weights);
+    for (size_t i = 0; i < n; i++) {
+        sum += weights[i];
+        if (fabs(sum - at) <= error)
+            return -1;
+        if (at < sum)
+            return token_at(choice, from + i);
+    }
+    return -1;
+}
+
+static int32_t draw_from(struct sampler *s, const struct choice *choice)
+{
+    double u = rng_uniform(s->rng);
+    int32_t token = draw_near(s, choice, u);
+
+    return token >= 0 ? token : draw_exact(choice, u);
+}
+
 int32_t sampler_draw(struct sampler *sampler, const float *logits)
 {
     const struct sampler_options *o = &sampler->options;
-    const struct candidate *top;
-    size_t n = sampler->n_vocab;
-    double best;
+    struct choice choice;
+    struct ends ends;
 
-    if (!take_logits(sampler, logits))
+    if (!find_ends(logits, sampler->n_vocab, &ends))
         return -1;
-    top = find_best(sampler->candidates, n);
-    if (!(top->logit > -INFINITY))
+    if (o->n_bias > 0 || has_penalties(o)) {
+        logits = memcpy(sampler->changed, logits, sampler->n_vocab * sizeof(*logits));
+        apply_bias(sampler);
+        apply_penalties(sampler);
+        find_ends(logits, sampler->n_vocab, &ends);
+    }
+    if (!(ends.best > -INFINITY))
         return -1;
     if (o->temperature == 0.0f)
-        return top->token;
-    best = (double)top->logit;
-    if (o->top_k > 0 && o->top_k < n) {
-        keep_top(sampler->candidates, n, o->top_k);
-        n = o->top_k;
-    }
+        return first_of(logits, ends.best);
+    choice = (struct choice){
+        .logits = logits, .n = sampler->n_vocab, .best = (double)ends.best, .temperature = (double)o->temperature
+    };
+    if (has_top_k(sampler))
+        cut_top_k(sampler, &choice, ends.least);
     if (o->top_p < 1.0f)
-        n = cut_top_p(sampler, n, best, o->top_k > 0 && o->top_k < sampler->n_vocab);
+        cut_top_p(sampler, &choice, ends.least);
     if (o->min_p > 0.0f)
-        n = cut_min_p(sampler, n, best);
-    return draw_from(sampler, n, best);
+        cut_min_p(sampler, &choice);
+    return draw_from(sampler, &choice);
 }

@@ -7,6 +7,9 @@ libmodel_a_SOURCES += \
 	model/logprob.c \
 	model/sampler.c \
 	model/sampler.h \
+	model/sampler_cut.c \
+	model/sampler_impl.h \
+	model/softmax.c \
 	model/softmax.h \
 	model/stops.c \
 	model/stops.h \

@@ -470,3 +470,164 @@ Test(logprob, broken_logits_are_least)
     logprob_top(none, 2, 2, top);
     cr_assert_eq(top[0].logprob, -INFINITY);
 }
+
+/* ---- held against the definition, and against what was drawn before ---- */
+
+static uint64_t noise_state;
+
+static double noise(void)
+{
+    noise_state = noise_state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(noise_state >> 11) * 0x1p-53;
+}
+
+/* A bell with a few tokens far above it; `steps`: rounded so that there are many equals. */
+static void noise_fill(float *logits, uint32_t n, double width, double steps)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        double v = width * (noise() + noise() + noise() + noise() - 2) + (noise() < 0.002 ? 12 * noise() : 0);
+
+        logits[i] = (float)(steps > 0 ? floor(v * steps) / steps : v);
+    }
+}
+
+static uint64_t tokens_hash(const struct sampler_options *options, const float *logits, uint32_t n, int draws)
+{
+    struct sampler *s = open_or_fail(options, n);
+    uint64_t hash = 0xcbf29ce484222325u;
+
+    for (int i = 0; i < draws; i++) {
+        int32_t token = sampler_draw(s, logits);
+
+        sampler_accept(s, token);
+        hash = (hash ^ (uint32_t)token) * 0x100000001b3u;
+    }
+    sampler_close(s);
+    return hash;
+}
+
+#define SETTING(t, k, p, m, repetition, presence)                                               \
+    {                                                                                           \
+        .temperature = t, .top_k = k, .top_p = p, .min_p = m, .repetition_penalty = repetition, \
+        .presence_penalty = presence, .seed = 11                                                \
+    }
+
+static const struct {
+    struct sampler_options options;
+    uint64_t hash[2]; /* without and with equals */
+} golden[] = {
+    { SETTING(2, 0, 1, 0, 1, 0), { 0xf41fd7ad48a2fe47, 0x2ce9be36533bd5bf } },
+    { SETTING(0.8f, 40, 0.95f, 0.05f, 1, 0), { 0x557ba7dc7ae8e0e0, 0xd390efc08cbf4792 } },
+    { SETTING(1, 1000, 1, 0, 1, 0), { 0xa47d4274e16287f7, 0x0823a20a46e7479e } },
+    { SETTING(1.5f, 0, 0.95f, 0, 1, 0), { 0x39cc5cf4da9589f2, 0x562501b12792b392 } },
+    { SETTING(0.7f, 0, 0.9f, 0.01f, 1, 0), { 0xb9951cf7d0e6c21c, 0x0738dceeab639693 } },
+    { SETTING(1, 0, 1, 0.05f, 1, 0), { 0x390c8d5eb382c75b, 0xdda31f20a98070d3 } },
+    { SETTING(1, 0, 1, 0, 1.3f, 0.5f), { 0x4d68afc14db7957d, 0x84e8bb0dda1b908e } },
+    { SETTING(1, 4000, 0.99f, 0, 1.1f, 0), { 0x9a41ff5a82b69990, 0xfbe014ea264f6159 } },
+    { SETTING(0, 0, 1, 0, 1.3f, 0.5f), { 0xd98780d1e7de3b52, 0x4e12264650b59224 } },
+    { SETTING(2, 1, 1, 0, 1, 0), { 0xca8d04c5332b8ac5, 0xca8d04c5332b8ac5 } },
+};
+
+/* What these seeds gave when each cut was a sort and each weight an exponential by the definition. */
+Test(sampler, a_seed_gives_the_tokens_it_has_always_given)
+{
+    enum { MANY = 5003, DRAWS = 40 };
+    static float logits[MANY];
+
+    for (size_t i = 0; i < sizeof(golden) / sizeof(golden[0]); i++)
+        for (int equals = 0; equals < 2; equals++) {
+            noise_state = 3;
+            noise_fill(logits, MANY, 4, equals ? 4 : 0);
+            cr_expect_eq(tokens_hash(&golden[i].options, logits, MANY, DRAWS), golden[i].hash[equals],
+                         "setting %zu, equals %d: 0x%016llx", i, equals,
+                         (unsigned long long)tokens_hash(&golden[i].options, logits, MANY, DRAWS));
+        }
+}
+
+/* Where a sum lies on the border of a cut, only the definition can tell: weights of 1 make sums that are whole. */
+Test(sampler, a_border_that_is_hit_exactly_is_decided_by_the_definition)
+{
+    struct sampler_options o = plain();
+    static const float equal[8] = { 1, 1, 1, 1, 1, 1, 1, 1 };
+
+    o.top_p = 0.5f;
+    cr_assert_eq(drawn(&o, equal, 8, 2000), 0x0f);
+    o.top_p = 0.25f;
+    cr_assert_eq(drawn(&o, equal, 8, 500), 0x03);
+    o.top_p = 1;
+    o.min_p = 1;
+    cr_assert_eq(drawn(&o, equal, 8, 2000), 0xff);
+}
+
+/* So many equal weights that one draw in some thirty falls within what sums may err by of a border. Each sum is a whole
+ * number, and so the token is the whole part of a uniform number times n: what it is must not depend on who decided. */
+Test(sampler, a_draw_near_a_border_is_decided_by_the_definition)
+{
+    enum { MANY = 1 << 22, DRAWS = 40 };
+    struct sampler_options o = plain();
+    float *equal = mem_calloc(MANY, sizeof(*equal));
+    struct sampler *s;
+    uint64_t seed = 7, x[4];
+
+    cr_assert_not_null(equal);
+    s = open_or_fail(&o, MANY);
+    for (int i = 0; i < 4; i++) {
+        uint64_t z = (seed += 0x9e3779b97f4a7c15u);
+
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+        x[i] = z ^ (z >> 31);
+    }
+    for (int i = 0; i < DRAWS; i++) {
+        uint64_t five = x[1] * 5, u = (five << 7 | five >> 57) * 9, t = x[1] << 17;
+
+        x[2] ^= x[0];
+        x[3] ^= x[1];
+        x[1] ^= x[2];
+        x[0] ^= x[3];
+        x[2] ^= t;
+        x[3] = x[3] << 45 | x[3] >> 19;
+        cr_assert_eq(sampler_draw(s, equal), (int32_t)((double)(u >> 11) * 0x1p-53 * MANY));
+    }
+    sampler_close(s);
+    mem_free(equal);
+}
+
+Test(sampler, ordering_bears_any_logits)
+{
+    struct sampler_options o = plain();
+    static const float far[6] = { 3e38f, -3e38f, 0, -INFINITY, 3e38f, 1e-40f }, same[6] = { 0 };
+    static const float gone[6] = { -INFINITY, -INFINITY, -3, -INFINITY, -INFINITY, -INFINITY };
+
+    o.top_k = 5;
+    o.top_p = 0.9f;
+    cr_assert_eq(drawn(&o, far, 6, 200), 1u << 0 | 1u << 4);
+    cr_assert_eq(drawn(&o, same, 6, 2000), 0x1f);
+    cr_assert_eq(drawn(&o, gone, 6, 20), 1u << 2);
+    o.temperature = 1e-38f;
+    cr_assert_eq(drawn(&o, far, 6, 200), 1u << 0 | 1u << 4);
+}
+
+Test(softmax, the_quick_one_is_near_the_definition)
+{
+    float logits[1001];
+    double near[1001];
+
+    for (size_t n = 1; n <= 1001; n += n < 20 ? 1 : 981) {
+        for (size_t i = 0; i < n; i++)
+            logits[i] = -0.731f * (float)i;
+        softmax_near(logits, n, 0.25, 0.7, near);
+        for (size_t i = 0; i < n; i++) {
+            double exact = softmax_exp(((double)logits[i] - 0.25) / 0.7);
+
+            cr_assert_leq(fabs(near[i] - exact), SOFTMAX_NEAR * exact, "%zu of %zu", i, n);
+        }
+    }
+    logits[0] = -INFINITY;
+    logits[1] = 0;
+    logits[2] = NAN;
+    softmax_near(logits, 3, 0, 1, near);
+    cr_assert_eq(near[0], 0);
+    cr_assert_eq(near[1], 1);
+    cr_assert_eq(near[2], 0);
+}
