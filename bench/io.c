@@ -111,7 +111,7 @@ static int cell_measure(struct io *io, char *memory, uint64_t file_bytes, uint32
     return 0;
 }
 
-static int drive_measure(const char *path, int rounds)
+static int file_measure(const char *path, int rounds)
 {
     static double mbs[N_SIZES][N_DEPTHS][MAX_ROUNDS], ms[N_SIZES][N_DEPTHS][MAX_ROUNDS];
     int fd = open(path, O_RDONLY | O_DIRECT);
@@ -317,5 +317,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: io FILE [ROUNDS, 1..%d]\n", MAX_ROUNDS);
         return 2;
     }
-    return drive_measure(argv[1], rounds) || experts_measure(argv[1], rounds);
+    return file_measure(argv[1], rounds) || experts_measure(argv[1], rounds);
 }

@@ -1,7 +1,6 @@
-# Benchmarks are built on request: make bench-programs
+# Benchmarks are built with the tests, so that they go on building, or on request: make bench-programs
 benches = bench/replay bench/kernels bench/forward bench/gpu bench/io bench/pack bench/drive bench/sampler
-EXTRA_PROGRAMS += $(benches)
-CLEANFILES += $(benches)
+check_PROGRAMS += $(benches)
 EXTRA_DIST += bench/compare.py bench/engines.py bench/gguf_bytes.py bench/gpu.py bench/gpu_rates.cu bench/memory.py tests/check-gpu.sh
 
 replay_sources = bench/trace.c bench/trace.h bench/replay_sim.c bench/replay_sim.h
