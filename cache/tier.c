@@ -183,6 +183,37 @@ void tier_go_on(struct tier *tier)
     pin_all(tier);
 }
 
+static bool has_room(const struct tier *t, uint32_t key)
+{
+    const struct tier_transit *q = &t->transit[t->class_of_layer[key / t->layout->n_experts]];
+
+    return q->n_residents + q->n_wanted < q->n_live && t->slot_of[key] == SLOT_NONE;
+}
+
+/* Where every expert has its slot, those that nobody has asked for come from the drive one by one, each once: with all
+ * of them there, a token stays on the device. */
+static bool idle_read(struct tier *t)
+{
+    uint32_t n_experts = t->layout->n_experts, n_keys = t->layout->n_layers * n_experts;
+
+    if (cache_hinting(t->cache)) {
+        cache_idle(t->cache);
+        return true;
+    }
+    for (; t->idle_key < n_keys; t->idle_key++) {
+        uint32_t key = t->idle_key;
+        uint16_t id = (uint16_t)(key % n_experts);
+
+        if (!has_room(t, key) || t->transit[t->class_of_layer[key / n_experts]].n_wanted > 0)
+            continue;
+        t->idle_key++;
+        t->inner->ops->hint(t->inner, t->layout->layers[key / n_experts].layer, &id, 1);
+        return true;
+    }
+    t->idle_key = 0;
+    return false;
+}
+
 /* The hottest in RAM of the layers that still have free slots, one at a time. */
 bool tier_idle(struct tier *t)
 {
@@ -191,14 +222,12 @@ bool tier_idle(struct tier *t)
 
     if (tier_reap(t, NULL) < 0)
         return false;
-    for (uint32_t key = 0; key < t->layout->n_layers * n_experts; key++) {
-        const struct tier_transit *q = &t->transit[t->class_of_layer[key / n_experts]];
-
-        if (q->n_residents + q->n_wanted < q->n_live && t->slot_of[key] == SLOT_NONE && cache_has(t->cache, key) &&
-            (best == SLOT_NONE || t->heat[key] > t->heat[best]))
+    for (uint32_t key = 0; key < t->layout->n_layers * n_experts; key++)
+        if (has_room(t, key) && cache_has(t->cache, key) && (best == SLOT_NONE || t->heat[key] > t->heat[best]))
             best = key;
-    }
-    if (best == SLOT_NONE || !cache_lend(t->cache, best, &host))
+    if (best == SLOT_NONE)
+        return idle_read(t);
+    if (!cache_lend(t->cache, best, &host))
         return false;
     slot = tier_slot_take(t, best, TIER_GUESS, &swapped);
     if (slot != SLOT_NONE)

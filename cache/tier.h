@@ -20,6 +20,9 @@
  * has ended, and computed from only after it was filled. The host waits for the device nowhere here but in abandon,
  * give_back and hold, and when every transit slot is under way.
  *
+ * Where every expert lies in a slot, a device may look them up by itself (`settled` and what follows it in the door):
+ * then nothing is asked for, and what was used is told afterwards.
+ *
  * Threads: the engine thread only. Ownership: the layout, the cache and the device are borrowed until tier_close; the
  * cache must not be resized between requests but between tier_hold and tier_go_on. Allocates in open only.
  */
@@ -72,7 +75,8 @@ void tier_stats(const struct tier *tier, struct tier_stats *ret_stats);
  * nothing left to give. */
 bool tier_give_back(struct tier *tier, uint64_t bytes);
 
-/* When there is nothing to do: copy what is hot in RAM into free slots. Whether there is more. */
+/* When there is nothing to do: copy what is hot in RAM into free slots, and where there is one for every expert, have
+ * those read that are not in RAM either. Waits for one read at most. Whether there is more. */
 bool tier_idle(struct tier *tier);
 
 /* Before and after cache_resize: end all copies and let go of RAM slots; take hold of them again. */

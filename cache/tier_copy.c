@@ -37,11 +37,12 @@ static uint32_t parts_of(const struct tier *t, const struct expert_view *dst, co
 /* The copy stream waits for what was computed from a slot before it is filled anew. */
 static int obey(struct tier *t, const struct tier_slot *slot)
 {
+    uint64_t used = slot->used > t->all_used ? slot->used : t->all_used;
     int r = 0;
 
-    if (slot->used == 0 || slot->used < t->obeyed)
+    if (used == 0 || used < t->obeyed)
         return 0;
-    if (slot->used == t->epoch) {
+    if (used == t->epoch) {
         r = t->device->copy->mark(t->device, &t->mark);
         if (r < 0)
             return r;

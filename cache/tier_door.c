@@ -108,6 +108,15 @@ static int ask_wave(struct tier *t, struct err *err)
 
 static void door_abandon(struct expert_door *door);
 
+/* Layers come round in order: from the last to the first a pass has ended. */
+static void layer_begin(struct tier *t, uint32_t index)
+{
+    if (t->request_number > 0 && index <= t->request.layer_index)
+        tier_heat_pass(t);
+    t->request_number++;
+    t->request.layer_index = index;
+}
+
 static int door_request(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n, struct err *err)
 {
     struct tier *t = of(door);
@@ -119,10 +128,7 @@ static int door_request(struct expert_door *door, uint32_t layer, const uint16_t
         rc = tier_reap(t, err);
     if (rc < 0)
         return rc;
-    if (t->request_number > 0 && index <= r->layer_index)
-        tier_heat_pass(t);
-    t->request_number++;
-    r->layer_index = index;
+    layer_begin(t, index);
     r->n = n;
     r->n_given = r->n_ready = r->ready_head = r->n_missing = r->asked = r->n_asked = r->n_taken = 0;
     request_hits(t, ids, n);
@@ -289,6 +295,45 @@ static int door_try_next(struct expert_door *door, size_t *ret_index, struct exp
     return take(of(door), false, ret_index, ret_view, err);
 }
 
+/* ---- unasked ---- */
+
+static uint64_t door_settled(struct expert_door *door)
+{
+    struct tier *t = of(door);
+
+    if (t->stats.slots_used < t->layout->n_layers * t->layout->n_experts || tier_reap(t, NULL) < 0 || t->n_copies > 0)
+        return 0;
+    t->all_used = t->epoch;
+    return t->moves;
+}
+
+static void door_look(struct expert_door *door, uint32_t layer, uint16_t expert, struct expert_view *ret_view)
+{
+    struct tier *t = of(door);
+    uint32_t index = (uint32_t)expert_layout_find(t->layout, layer);
+
+    tier_view_fill(t, t->slot_of[index * t->layout->n_experts + expert], ret_view);
+}
+
+static void door_used(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n)
+{
+    struct tier *t = of(door);
+    int index = expert_layout_find(t->layout, layer);
+
+    if (index < 0)
+        return;
+    layer_begin(t, (uint32_t)index);
+    t->naming++;
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] >= t->layout->n_experts || t->named[ids[i]] == t->naming)
+            continue;
+        t->named[ids[i]] = t->naming;
+        t->stats.hits++;
+        tier_heat_use(t, key_of(t, ids[i]));
+        cache_heat_add(t->cache, key_of(t, ids[i]));
+    }
+}
+
 /* ---- giving back ---- */
 
 static void door_release(struct expert_door *door, const struct expert_view *view)
@@ -395,5 +440,8 @@ const struct expert_door_ops tier_door_ops = {
     .abandon = door_abandon,
     .hint = door_hint,
     .poll = door_poll,
+    .settled = door_settled,
+    .look = door_look,
+    .used = door_used,
     .spent = door_spent,
 };

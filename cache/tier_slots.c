@@ -255,6 +255,7 @@ void tier_slot_free(struct tier *t, uint32_t slot)
     t->stats.guess_wasted += s->guessed;
     q->n_residents -= s->resident;
     t->slot_of[s->key] = SLOT_NONE;
+    t->moves++;
     t->stats.slots_used--;
     s->resident = s->guessed = s->owed = false;
     s->state = TIER_FREE;
@@ -303,6 +304,7 @@ uint32_t tier_slot_take(struct tier *t, uint32_t key, enum tier_need need, uint3
     t->slot[slot].guessed = need == TIER_GUESS;
     t->slot[slot].expected = 0;
     t->slot_of[key] = slot;
+    t->moves++;
     t->stats.slots_used++;
     *ret_swapped = role_take(t, slot);
     return slot;

@@ -97,11 +97,13 @@ struct tier {
     uint32_t copies_head, n_copies;
     uint64_t done, fenced;        /* tickets: known to have arrived; that the compute stream waits for */
     uint64_t epoch, mark, obeyed; /* marks: number of the next one; the last taken; that the copy stream waits for */
+    uint64_t all_used;            /* the epoch when any slot may have been computed from unasked; 0: never */
+    uint64_t moves;               /* experts that came into a slot, or left one */
     uint64_t seen_busy_ns, seen_bytes;
     struct tier_cost cost;
     struct iovec *pinned; /* [n_pinned] memory of the cache that is */
     uint32_t n_pinned;
-    uint32_t idle_key; /* where tier_idle goes on */
+    uint32_t idle_key; /* where tier_idle goes on among those on the drive */
     struct tier_stats stats;
 };
 

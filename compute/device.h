@@ -62,9 +62,9 @@ enum rope_layout {
  * factors (llama-3) are folded into inv_freq and `magnitude` by the model when it is opened. */
 struct rope {
     enum rope_layout layout;
-    uint32_t n_rot;          /* dimensions rotated, even, at most head_dim */
-    const float *inv_freq;   /* host [n_rot / 2] f32 */
-    float magnitude;         /* factor on cos and sin; 1 without YaRN */
+    uint32_t n_rot;        /* dimensions rotated, even, at most head_dim */
+    const float *inv_freq; /* host [n_rot / 2] f32 */
+    float magnitude;       /* factor on cos and sin; 1 without YaRN */
 };
 
 enum kv_type { KV_F32, KV_F16 };
@@ -125,8 +125,9 @@ struct device_ops {
     int (*acts_open)(struct device *, uint32_t max_rows, uint32_t max_cols, struct acts **ret_acts);
     void (*acts_close)(struct device *, struct acts *);
     size_t (*acts_bytes)(struct device *, uint32_t max_rows, uint32_t max_cols); /* what acts_open takes */
-    int (*acts_set)(struct device *, struct acts *, const float *x /* device [n_rows, n_cols] f32, borrowed until the
-                    next set */, uint32_t n_rows, uint32_t n_cols);
+    int (*acts_set)(struct device *, struct acts *,
+                    const float *x /* device [n_rows, n_cols] f32, borrowed until the
+next set */, uint32_t n_rows, uint32_t n_cols);
 
     /* y[t] = row ids[t] of the table, decoded. */
     int (*embed)(struct device *, const struct weight *table, const int32_t *ids /* host [n] */, uint32_t n,
@@ -144,14 +145,16 @@ struct device_ops {
                     uint32_t n_kv_heads, uint32_t head_dim, const float *k, const float *v);
     int (*attention)(struct device *, const struct attention *);
     /* Choose n_used experts per token, best first; ties go to the lower index. Results on the host. */
-    int (*route)(struct device *, const struct route *, const float *logits /* device [n, n_experts] f32 */,
-                 uint32_t n, uint16_t *ret_ids /* host [n, n_used] */, float *ret_weights /* host [n, n_used] */);
+    int (*route)(struct device *, const struct route *, const float *logits /* device [n, n_experts] f32 */, uint32_t n,
+                 uint16_t *ret_ids /* host [n, n_used] */, float *ret_weights /* host [n, n_used] */);
     /* Run experts on the rows of `acts`, in one parallel region; y is [rows named by dst, n_embd] f32, device. */
     int (*experts)(struct device *, struct acts *, const struct expert_call *calls, uint32_t n_calls, float *y);
     /* A dense feed-forward block (leading dense layers, shared experts) is expert_call with src = dst = 0..n-1. */
     /* x[t] += sum over j = 0 .. n_used-1, in that order, of weights[t, j] * y[t * n_used + j]. */
-    int (*combine)(struct device *, float *x /* device [n, n_embd] f32 */, const float *y, const float *weights
-                   /* host [n, n_used] */, uint32_t n, uint32_t n_used, uint32_t n_embd);
+    int (*combine)(struct device *, float *x /* device [n, n_embd] f32 */, const float *y,
+                   const float *weights
+                   /* host [n, n_used] */,
+                   uint32_t n, uint32_t n_used, uint32_t n_embd);
     /* x[t] += s(gate[t]) * y[t], s the logistic function; gate NULL: x += y. */
     int (*add)(struct device *, float *x /* device [n, n_cols] f32 */, const float *y,
                const float *gate /* device [n] f32 or NULL */, uint32_t n, uint32_t n_cols);
@@ -159,15 +162,25 @@ struct device_ops {
     void (*close)(struct device *);
 };
 
+/* So many bytes from one memory to the other. */
+struct device_copy {
+    void *dst;
+    const void *src;
+    size_t bytes;
+};
+
 struct device_copy_ops;
+struct device_stay_ops;
 
 struct device {
     const struct device_ops *ops;
     const struct device_copy_ops *copy; /* compute/device_copy.h; NULL where host_visible */
+    const struct device_stay_ops *stay; /* compute/device_stay.h; NULL: not offered */
     const char *name;                   /* "cpu avx512", "cuda:0 NVIDIA ..." ; lent */
     bool host_visible;
-    uint64_t n_waits; /* times that the host waited for the device (route, download, sync, copy->wait); 0 on the CPU */
-    struct err err;   /* what the last failed operation said */
+    /* Times that the host waited for the device: route, download, sync, copy->wait, stay->fetch. 0 on the CPU. */
+    uint64_t n_waits;
+    struct err err; /* what the last failed operation said */
 };
 
 #endif

@@ -26,12 +26,6 @@
 
 enum copy_way { COPY_TO_DEVICE, COPY_TO_HOST };
 
-struct device_copy {
-    void *dst;
-    const void *src;
-    size_t bytes;
-};
-
 /* What has arrived, and how fast: `busy_ns` and `bytes` are sums over the copies up to `done`, by the device's own
  * clock, the time between two copies not counted. */
 struct copy_progress {

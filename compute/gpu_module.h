@@ -17,15 +17,17 @@
 
 #include "compute/device.h"
 #include "compute/device_copy.h"
+#include "compute/device_stay.h"
 
 #define GPU_MODULE_SYMBOL "expertd_gpu_module"
 #define GPU_MODULE_MAGIC 0x6470783167707521ull
-#define GPU_MODULE_ABI 1u /* raised whenever a structure or the meaning of an operation changes */
+#define GPU_MODULE_ABI 2u /* raised whenever a structure or the meaning of an operation changes */
 
 /* What a differing compiler or header would change. */
 #define GPU_MODULE_LAYOUT                                                                                      \
     ((uint32_t)(sizeof(struct device_ops) * 31 + sizeof(struct device_copy_ops) * 37 + sizeof(struct device) + \
-                sizeof(struct expert_call) * 41 + sizeof(struct attention) * 43 + sizeof(struct err) * 47))
+                sizeof(struct expert_call) * 41 + sizeof(struct attention) * 43 + sizeof(struct err) * 47 +    \
+                sizeof(struct device_stay_ops) * 53 + sizeof(struct routed) * 59))
 
 /* As cpu_device_options, and which card. */
 struct gpu_options {

@@ -18,7 +18,7 @@ libcompute_a_SOURCES = \
 	compute/cpu/unpack_kernels.h \
 	compute/cpu/vec.h \
 	compute/cpu_device.h \
-	compute/device.h compute/device_copy.h \
+	compute/device.h compute/device_copy.h compute/device_stay.h \
 	compute/exp.h \
 	compute/gpu_module.c compute/gpu_module.h \
 	compute/half.h \

@@ -158,18 +158,30 @@ static void share_figures(struct engine *e, const struct cache_stats *before, co
     }
 }
 
+/* Where a few of the greatest logits decide the next token, the others need not come back from a GPU. */
+static void want_best(struct engine *e)
+{
+    struct scheduler *s = &e->scheduler;
+
+    for (uint32_t i = 0; i < s->n_spans; i++) {
+        const struct job *job = s->span_seqs[i]->job;
+
+        s->spans[i].best = job->n_logprobs < 0 ? sampler_enough(job->sampler) : 0;
+    }
+}
+
 static void step(struct engine *e)
 {
     struct scheduler *s = &e->scheduler;
     struct cache_stats before, after;
     struct err err = { 0 };
-    const float *logits;
+    struct logits_rows rows;
     uint64_t start = clock_ns();
-    uint32_t n_vocab = model_hparams(e->service->model)->n_vocab;
     int r;
 
     read_stats(e, &before);
-    r = forward_eval(e->forward, s->spans, s->n_spans, should_stop, e, &logits, &err);
+    want_best(e);
+    r = forward_eval(e->forward, s->spans, s->n_spans, should_stop, e, &rows.all, &err);
     read_stats(e, &after);
     share_figures(e, &before, &after);
     if (r == ERR_CANCELED || (r == -ENOMEM && engine_give_vram_back(e, &err)))
@@ -186,9 +198,11 @@ static void step(struct engine *e)
     e->totals.steps++;
     e->totals.step_ns += clock_ns() - start;
     scheduler_commit(s, clock_ns() - start);
+    rows.best = forward_best(e->forward, &rows.n_best);
+    rows.n_vocab = model_hparams(e->service->model)->n_vocab;
     for (uint32_t i = 0; i < s->n_spans; i++) {
-        writer_take(e, s->span_seqs[i], &s->spans[i], logits);
-        logits += (size_t)scheduler_span_rows(&s->spans[i]) * n_vocab;
+        writer_take(e, s->span_seqs[i], &s->spans[i], &rows);
+        rows = rows_from(&rows, scheduler_span_rows(&s->spans[i]));
     }
 }
 

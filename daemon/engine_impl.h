@@ -100,8 +100,25 @@ void engine_record_guess(struct engine *e);
 
 /* A job has been given a sequence: open what its answer needs. */
 void writer_start(struct engine *e, struct sequence *seq);
-/* Rows of logits of one span have come. */
-void writer_take(struct engine *e, struct sequence *seq, const struct batch_span *span, const float *logits);
+/* Rows of logits that have come: all of each, or the best of each. */
+struct logits_rows {
+    const float *all;               /* [rows, n_vocab]; NULL: none, or only the best */
+    const struct token_logit *best; /* [rows, n_best]; NULL: all */
+    uint32_t n_vocab, n_best;
+};
+/* Without the first n. */
+static inline struct logits_rows rows_from(const struct logits_rows *rows, size_t n)
+{
+    struct logits_rows rest = *rows;
+
+    if (rows->best)
+        rest.best = rows->best + n * rows->n_best;
+    else if (rows->all)
+        rest.all = rows->all + n * rows->n_vocab;
+    return rest;
+}
+/* Those of one span have come. */
+void writer_take(struct engine *e, struct sequence *seq, const struct batch_span *span, const struct logits_rows *rows);
 /* The last event of a job: how it ended. */
 void writer_done(struct engine *e, struct job *job, struct writer *w, enum finish_reason finish, int code,
                  const char *text);

@@ -221,10 +221,11 @@ static void fail(struct engine *e, struct sequence *seq, struct writer *w, int c
 }
 
 /* Draw the next token from logits and tell of it; may end the answer. */
-static void write_token(struct engine *e, struct sequence *seq, struct writer *w, const float *logits)
+static void write_token(struct engine *e, struct sequence *seq, struct writer *w, const struct logits_rows *row)
 {
     struct job *job = seq->job;
-    int32_t token = sampler_draw(job->sampler, logits);
+    int32_t token =
+        row->best ? sampler_draw_best(job->sampler, row->best, row->n_best) : sampler_draw(job->sampler, row->all);
     struct engine_event *event;
     uint64_t begin = w->text_bytes;
     size_t len = 0;
@@ -250,7 +251,7 @@ static void write_token(struct engine *e, struct sequence *seq, struct writer *w
     event = event_begin(e, EVENT_TOKEN, job);
     event->token = token;
     if (job->n_logprobs >= 0)
-        add_logprobs(e, job, token, logits);
+        add_logprobs(e, job, token, row->all);
     if (job->n_logprobs < 0 || !stops_any(job->stops)) {
         emit_text(e, job, w->out, len);
     } else if (hold(w, event, begin) < 0) {
@@ -291,21 +292,23 @@ static void prompt_read(struct engine *e, struct sequence *seq, struct writer *w
         end(w, FINISH_LENGTH);
 }
 
-void writer_take(struct engine *e, struct sequence *seq, const struct batch_span *span, const float *logits)
+void writer_take(struct engine *e, struct sequence *seq, const struct batch_span *span, const struct logits_rows *rows)
 {
     struct writer *w = &e->writers[seq->index];
-    uint32_t rows = scheduler_span_rows(span), n_vocab = model_hparams(e->service->model)->n_vocab;
+    struct logits_rows last;
 
     if (seq->state == SEQUENCE_READING) {
         e->totals.tokens_read += span->n_tokens;
         if (span->all_logits)
-            score(e, seq, span, logits);
+            score(e, seq, span, rows->all);
         if (seq->n_held < seq->job->prompt.n)
             return;
         prompt_read(e, seq, w);
     }
-    if (!w->ended)
-        write_token(e, seq, w, logits + (size_t)(rows - 1) * n_vocab);
+    if (!w->ended) {
+        last = rows_from(rows, scheduler_span_rows(span) - 1);
+        write_token(e, seq, w, &last);
+    }
     if (!seq->job || !w->ended)
         return;
     finish_text(e, seq, w);

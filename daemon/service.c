@@ -6,8 +6,8 @@
 #include "base/mem.h"
 #include "cache/pack.h"
 #include "daemon/machine.h"
-#include "daemon/recorder.h"
 #include "daemon/processor.h"
+#include "daemon/recorder.h"
 #include "model/forward.h"
 
 #include <errno.h>
@@ -21,6 +21,7 @@
 
 #define SMALL_DEPTH 6                       /* two experts of three parts each */
 #define CODE_BY_PAGE ((uint64_t)1344 << 10) /* all that ever runs while serving, on x86-64 with glibc 2.36 */
+#define STAY_ROWS 16u /* answers a step: with more of them an expert's rows are worth bringing together */
 
 /* The measuring functions ask a device; this one has opened nothing of size. */
 struct measure {
@@ -55,6 +56,7 @@ void service_forward_options(const struct config *config, const struct budget_sh
                                              .max_batch = shape->max_batch,
                                              .max_logits = shape->max_logits,
                                              .kv_type = config->kv_type,
+                                             .stay_rows = shape->n_seqs < STAY_ROWS ? shape->n_seqs : STAY_ROWS,
                                              .predict_rows = config->prefetch == LOOKAHEAD_OFF ? 0 : shape->n_seqs,
                                              .lock = true,
                                              .embd_on_disk = shape->embd_on_disk };
@@ -230,8 +232,8 @@ static int divide(struct service *service, struct err *err)
         log_warning("context: %u is more than this model was made for, taking %u", config->context, hp->n_ctx_train);
         wish.n_ctx = hp->n_ctx_train;
     }
-    wish.other = resident_in_service(wish.total) + budget_reserve(wish.total) +
-                 (config->record_routing ? recorder_bytes() : 0);
+    wish.other =
+        resident_in_service(wish.total) + budget_reserve(wish.total) + (config->record_routing ? recorder_bytes() : 0);
     if (service->gpu.module != NULL)
         r = divide_gpu(service, &wish, err);
     if (r == 0 && service->gpu.module == NULL)

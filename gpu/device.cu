@@ -211,6 +211,23 @@ static int device_attention(struct device *device, const struct attention *a)
     return launch_attention(gpu->queue, &p, a->kv_type == KV_F16);
 }
 
+int route_params_of(struct gpu_device *gpu, const struct route *route, const float *logits, uint32_t n,
+                    struct route_params *ret_params)
+{
+    if (route->n_used > route->n_experts || route->n_experts > UINT16_MAX ||
+        route_shared_bytes(route->n_experts, route->n_used) > SHARED_BYTES)
+        return err_set(&gpu->device.err, -EINVAL, "cannot choose %u of %u experts", route->n_used, route->n_experts);
+    memset(ret_params, 0, sizeof(*ret_params));
+    ret_params->logits = logits;
+    ret_params->n = n;
+    ret_params->n_experts = route->n_experts;
+    ret_params->n_used = route->n_used;
+    ret_params->scale = route->scale;
+    ret_params->sigmoid = route->gating == ROUTE_SIGMOID;
+    ret_params->renormalise = route->renormalise;
+    return 0;
+}
+
 static int device_route(struct device *device, const struct route *route, const float *logits, uint32_t n,
                         uint16_t *ret_ids, float *ret_weights)
 {
@@ -218,26 +235,15 @@ static int device_route(struct device *device, const struct route *route, const 
     size_t n_pairs = (size_t)n * route->n_used;
     struct route_params p;
     void *ids, *weights;
-    int r;
+    int r = route_params_of(gpu, route, logits, n, &p);
 
-    if (route->n_used > route->n_experts || route->n_experts > UINT16_MAX ||
-        route_shared_bytes(route->n_experts, route->n_used) > SHARED_BYTES)
-        return err_set(&device->err, -EINVAL, "cannot choose %u of %u experts", route->n_used, route->n_experts);
-    if (n_pairs == 0)
-        return 0;
+    if (r < 0 || n_pairs == 0)
+        return r;
     if ((r = queue_stage_room(gpu->queue, n_pairs * sizeof(*ret_ids), &ids)) < 0 ||
         (r = queue_stage_room(gpu->queue, n_pairs * sizeof(*ret_weights), &weights)) < 0)
         return r;
-    memset(&p, 0, sizeof(p));
-    p.logits = logits;
     p.ids = (uint16_t *)ids;
     p.weights = (float *)weights;
-    p.n = n;
-    p.n_experts = route->n_experts;
-    p.n_used = route->n_used;
-    p.scale = route->scale;
-    p.sigmoid = route->gating == ROUTE_SIGMOID;
-    p.renormalise = route->renormalise;
     device->n_waits++;
     if ((r = launch_route(gpu->queue, &p)) < 0 || (r = queue_wait(gpu->queue)) < 0)
         return r;
@@ -352,6 +358,8 @@ static size_t scratch_lay(struct scratch *s, char *base, const struct gpu_option
     s->weights = (float *)take(base, rows * sizeof(float), &at);
     s->angles = (float *)take(base, (size_t)o->max_rows * MAX_ROT * sizeof(float), &at);
     s->partial = (float *)take(base, PARTIAL_FLOATS * sizeof(float), &at);
+    s->keys[0] = (uint64_t *)take(base, TOP_KEYS * sizeof(uint64_t), &at);
+    s->keys[1] = (uint64_t *)take(base, TOP_KEYS * sizeof(uint64_t), &at);
     return at;
 }
 
@@ -417,6 +425,7 @@ int gpu_device_open(const struct gpu_options *options, struct device **ret_devic
     gpu->options = *options;
     gpu->device.ops = &gpu_ops;
     gpu->device.copy = &gpu_copy_ops;
+    gpu->device.stay = &gpu_stay_ops;
     gpu->device.name = gpu->name;
     r = queue_open(options->index, stage_bytes(options), &gpu->device.err, &gpu->queue);
     if (r >= 0) {

@@ -8,10 +8,15 @@
 #include "gpu/device.h"
 #include "gpu/kernels.h"
 
+extern "C" {
+#include "compute/device_stay.h"
+}
+
 enum {
-    MAX_ROT = 512,                 /* dimensions that rotate */
-    PARTIAL_FLOATS = 2 << 20,      /* of attention's spans, when they are computed beside each other */
-    BLOCKS_THAT_FILL = 256,        /* as many blocks of attention need no help of spans */
+    MAX_ROT = 512,            /* dimensions that rotate */
+    PARTIAL_FLOATS = 2 << 20, /* of attention's spans, when they are computed beside each other */
+    BLOCKS_THAT_FILL = 256,   /* as many blocks of attention need no help of spans */
+    TOP_KEYS = 1 << 16,       /* of top_k, between two steps */
 };
 
 /* A part of an expert call that fits into the hidden scratch. */
@@ -24,12 +29,13 @@ struct part {
 /* Device memory of our own, one allocation. */
 struct scratch {
     struct lattices *points;
-    float *gate, *up;                   /* [max_expert_rows, max_ff] */
-    char *hidden_small, *hidden_super;  /* [max_expert_rows] rows */
-    uint32_t *src, *dst;                /* [max_expert_rows] */
-    float *weights;                     /* [max_expert_rows]: of combine */
-    float *angles;                      /* [max_rows, MAX_ROT] */
-    float *partial;                     /* [PARTIAL_FLOATS] */
+    float *gate, *up;                  /* [max_expert_rows, max_ff] */
+    char *hidden_small, *hidden_super; /* [max_expert_rows] rows */
+    uint32_t *src, *dst;               /* [max_expert_rows] */
+    float *weights;                    /* [max_expert_rows]: of combine, or as the card itself chose */
+    float *angles;                     /* [max_rows, MAX_ROT] */
+    float *partial;                    /* [PARTIAL_FLOATS] */
+    uint64_t *keys[2];                 /* [TOP_KEYS] */
     size_t small_stride, super_stride;
 };
 
@@ -37,7 +43,7 @@ struct scratch {
 struct angles_of {
     uint32_t n_tokens, n_rot;
     float magnitude;
-    uint32_t *pos;  /* [max_rows] */
+    uint32_t *pos;   /* [max_rows] */
     float *inv_freq; /* [MAX_ROT / 2] */
 };
 
@@ -98,6 +104,17 @@ void batch_init(struct product_batch *batch, const struct gpu_device *gpu, enum 
 int batch_add(struct product_batch *batch, struct queue *queue, const struct product_job *job); /* may launch */
 int batch_launch(struct product_batch *batch, struct queue *queue);
 
+/* A product of w with n_tokens rows. */
+struct product_job job_of(const struct weight *w, struct act_rows rows, uint32_t n_tokens, float *y);
+int expert_check(struct gpu_device *gpu, const struct acts *acts, const struct expert_call *call);
+/* The hidden scratch: silu(gate) * up of n rows from row0 on, as the down weights want it; and where they find it. */
+int hidden_prepare(struct gpu_device *gpu, const struct weight *down, uint32_t row0, uint32_t n);
+struct act_rows hidden_rows(const struct gpu_device *gpu, enum quant_type type, uint32_t row);
+
+/* What routing looks like to the kernel; ids and weights are left to be filled in. */
+int route_params_of(struct gpu_device *gpu, const struct route *route, const float *logits, uint32_t n,
+                    struct route_params *ret_params);
+
 /* The operations, by file. */
 int gpu_acts_open(struct device *device, uint32_t max_rows, uint32_t max_cols, struct acts **ret_acts);
 void gpu_acts_close(struct device *device, struct acts *acts);
@@ -106,5 +123,6 @@ int gpu_acts_set(struct device *device, struct acts *acts, const float *x, uint3
 int gpu_linear(struct device *device, struct acts *acts, const struct linear *lin, uint32_t n_lin);
 int gpu_experts(struct device *device, struct acts *acts, const struct expert_call *calls, uint32_t n_calls, float *y);
 extern const struct device_copy_ops gpu_copy_ops;
+extern const struct device_stay_ops gpu_stay_ops;
 
 #endif

@@ -146,8 +146,6 @@ int batch_launch(struct product_batch *batch, struct queue *queue)
     batch->n = batch->max_rows = batch->max_tokens = 0;
     if (n == 0 || tokens == 0)
         return 0;
-    /* what travels is compared with the last time's: leave nothing of other launches in it */
-    memset(batch->params.jobs + n, 0, (PRODUCT_JOBS - n) * sizeof(batch->params.jobs[0]));
     switch (batch->type) {
     case QUANT_F32:
     case QUANT_F16:
@@ -181,7 +179,7 @@ int batch_add(struct product_batch *batch, struct queue *queue, const struct pro
     return 0;
 }
 
-static struct product_job job_of(const struct weight *w, struct act_rows rows, uint32_t n_tokens, float *y)
+struct product_job job_of(const struct weight *w, struct act_rows rows, uint32_t n_tokens, float *y)
 {
     struct product_job job;
 
@@ -236,7 +234,7 @@ int gpu_linear(struct device *device, struct acts *acts, const struct linear *li
     return r;
 }
 
-static int expert_check(struct gpu_device *gpu, const struct acts *acts, const struct expert_call *call)
+int expert_check(struct gpu_device *gpu, const struct acts *acts, const struct expert_call *call)
 {
     int r;
 
@@ -338,38 +336,45 @@ static int hidden_products(struct gpu_device *gpu, struct acts *acts, const stru
     return r;
 }
 
-/* silu(gate) * up as the down weights want it, for parts of one width and type that follow each other. */
+int hidden_prepare(struct gpu_device *gpu, const struct weight *down, uint32_t row0, uint32_t n)
+{
+    uint32_t block = quant_info(down->type)->block_len;
+    size_t at = (size_t)row0 * gpu->options.max_ff;
+    struct quantise_params p;
+
+    memset(&p, 0, sizeof(p));
+    p.x = gpu->s.up + at;
+    p.gate = gpu->s.gate + at;
+    p.plain = block == 1 ? gpu->s.up + at : NULL;
+    p.small = block == 32 ? gpu->s.hidden_small + row0 * gpu->s.small_stride : NULL;
+    p.super = block == 256 ? gpu->s.hidden_super + row0 * gpu->s.super_stride : NULL;
+    p.stride = gpu->options.max_ff;
+    p.small_stride = gpu->s.small_stride;
+    p.super_stride = gpu->s.super_stride;
+    p.n_rows = n;
+    p.n_cols = down->cols;
+    return launch_quantise(gpu->queue, &p);
+}
+
+/* Parts of one width and type that follow each other go together. */
 static int hidden_quantise(struct gpu_device *gpu, const struct slice *slice)
 {
-    struct quantise_params p;
     int r = 0;
 
     for (uint32_t i = 0; i < slice->n_parts && r >= 0;) {
         const struct weight *down = &gpu->parts[i].call->down;
         uint32_t block = quant_info(down->type)->block_len, row0 = gpu->parts[i].hidden0, n = 0;
-        size_t at = (size_t)row0 * gpu->options.max_ff;
 
         for (; i < slice->n_parts && gpu->parts[i].call->down.cols == down->cols &&
                quant_info(gpu->parts[i].call->down.type)->block_len == block;
              i++)
             n += gpu->parts[i].n_rows;
-        memset(&p, 0, sizeof(p));
-        p.x = gpu->s.up + at;
-        p.gate = gpu->s.gate + at;
-        p.plain = block == 1 ? gpu->s.up + at : NULL;
-        p.small = block == 32 ? gpu->s.hidden_small + row0 * gpu->s.small_stride : NULL;
-        p.super = block == 256 ? gpu->s.hidden_super + row0 * gpu->s.super_stride : NULL;
-        p.stride = gpu->options.max_ff;
-        p.small_stride = gpu->s.small_stride;
-        p.super_stride = gpu->s.super_stride;
-        p.n_rows = n;
-        p.n_cols = down->cols;
-        r = launch_quantise(gpu->queue, &p);
+        r = hidden_prepare(gpu, down, row0, n);
     }
     return r;
 }
 
-static struct act_rows hidden_rows(const struct gpu_device *gpu, enum quant_type type, uint32_t row)
+struct act_rows hidden_rows(const struct gpu_device *gpu, enum quant_type type, uint32_t row)
 {
     size_t plain = gpu->options.max_ff * sizeof(float);
 

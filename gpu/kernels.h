@@ -12,7 +12,6 @@
 #include "gpu/queue.h"
 #include "gpu/types.h"
 
-
 int launch_quantise(struct queue *queue, const struct quantise_params *p);
 
 /* All jobs have weights of one type; max_rows and max_tokens are the greatest among them. */
@@ -32,11 +31,14 @@ int launch_kv_store(struct queue *queue, const struct kv_store_params *p);
 int launch_combine(struct queue *queue, const struct combine_params *p);
 int launch_add(struct queue *queue, const struct add_params *p);
 int launch_route(struct queue *queue, const struct route_params *p);
+int launch_top_k(struct queue *queue, const struct top_k_params *p, uint32_t n_rows);
 int launch_attention(struct queue *queue, const struct attention_params *p, bool f16);
 
 /* Shared memory that these need; a card has 48 KiB for every block. */
 size_t route_shared_bytes(uint32_t n_experts, uint32_t n_used);
 size_t attention_shared_bytes(uint32_t head_dim);
 enum { SHARED_BYTES = 48 << 10 };
+/* How many chunks a step of top_k makes of n_in. */
+uint32_t top_k_chunks(uint32_t n_in);
 
 #endif

@@ -4,17 +4,18 @@ gpu_headers = \
 	gpu/device.h gpu/device_internal.h \
 	gpu/exact.cuh gpu/formats.cuh \
 	gpu/kernels.h gpu/product.cuh gpu/product_many.cuh \
-	gpu/queue.h gpu/types.h
+	gpu/queue.h gpu/queue_common.h gpu/types.h
 gpu_sources = \
-	gpu/attention.cu gpu/device.cu gpu/device_copy.cu gpu/device_products.cu gpu/product_lattice.cu \
-	gpu/product_plain.cu gpu/product_small.cu gpu/product_super.cu gpu/quantise.cu gpu/rms_norm.cu gpu/route.cu \
-	gpu/rows.cu
+	gpu/attention.cu gpu/device.cu gpu/device_copy.cu gpu/device_products.cu gpu/device_stay.cu \
+	gpu/product_lattice.cu \
+	gpu/product_plain.cu gpu/product_small.cu gpu/product_super.cu gpu/quantise.cu gpu/queue_common.cu \
+	gpu/rms_norm.cu gpu/route.cu gpu/rows.cu gpu/top_k.cu
 cuda_headers = gpu/cuda/dialect.h gpu/cuda/runtime.h
 cuda_sources = gpu/cuda/module.cu gpu/cuda/queue.cu gpu/cuda/queue_copy.cu gpu/cuda/queue_graph.cu
 EXTRA_DIST += $(gpu_headers) $(gpu_sources) $(cuda_headers) $(cuda_sources)
 
 # What kernels and device include of the other floors.
-gpu_depends = $(gpu_headers) base/err.h base/mem.h compute/device.h compute/device_copy.h compute/exp.h \
+gpu_depends = $(gpu_headers) base/err.h base/mem.h compute/device.h compute/device_copy.h compute/device_stay.h compute/exp.h \
 	compute/gpu_module.h compute/quant.h compute/quant_grids.h
 
 if HAVE_CUDA

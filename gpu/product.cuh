@@ -181,6 +181,11 @@ DEVICE void find_acts(const struct product_job *job, uint32_t first_token, uint3
     }
 }
 
+DEVICE const uint8_t *find_weights(const struct product_job *job)
+{
+    return job->chosen != NULL ? ((const uint8_t *const *)job->w)[*job->chosen] : job->w;
+}
+
 /* y + bias, where the row and the token are there. */
 DEVICE void store_product(const struct product_job *job, uint32_t row, uint32_t token, float y)
 {
@@ -204,7 +209,7 @@ template <int TYPE, int N> KERNEL(32 * PRODUCT_WARPS) product_few_kernel(PARAMS(
         acts[t] = job.acts + (size_t)(job.src != NULL ? job.src[i] : job.src0 + i) * job.acts_stride;
     }
     warp_product<TYPE, format<TYPE>::FAMILY>::template sum<N>(
-        job.w + (size_t)row * (job.cols / format<TYPE>::BLOCK * format<TYPE>::BYTES), job.cols, acts, p.points, y);
+        find_weights(&job) + (size_t)row * (job.cols / format<TYPE>::BLOCK * format<TYPE>::BYTES), job.cols, acts, p.points, y);
     UNROLL for (uint32_t t = 0; t < N; t++)
         if (THREAD % 32 == t)
             store_product(&job, row, token0 + t, y[t]);
@@ -213,15 +218,21 @@ template <int TYPE, int N> KERNEL(32 * PRODUCT_WARPS) product_few_kernel(PARAMS(
 /* Tokens of one pass over the weights, and from where on the tiled kernels take over: the bits are the same. */
 enum { PRODUCT_FEW = 4, PRODUCT_MANY = 9 };
 
+/* What travels of the arguments. */
+static inline size_t product_bytes(uint32_t n_jobs)
+{
+    return offsetof(struct product_params, jobs) + n_jobs * sizeof(struct product_job);
+}
+
 template <int TYPE> int launch_product_few(struct queue *queue, const struct product_params *p, uint32_t n_jobs,
                                            uint32_t max_rows, uint32_t max_tokens)
 {
     uint32_t blocks = (max_rows + PRODUCT_WARPS - 1) / PRODUCT_WARPS;
 
     if (max_tokens == 1)
-        return launch(queue, product_few_kernel<TYPE, 1>, blocks, 1, n_jobs, 32 * PRODUCT_WARPS, 0, *p);
+        return launch(queue, product_few_kernel<TYPE, 1>, blocks, 1, n_jobs, 32 * PRODUCT_WARPS, 0, *p, product_bytes(n_jobs));
     return launch(queue, product_few_kernel<TYPE, PRODUCT_FEW>, blocks, (max_tokens + PRODUCT_FEW - 1) / PRODUCT_FEW,
-                  n_jobs, 32 * PRODUCT_WARPS, 0, *p);
+                  n_jobs, 32 * PRODUCT_WARPS, 0, *p, product_bytes(n_jobs));
 }
 
 #endif

@@ -312,7 +312,7 @@ template <int TYPE> KERNEL(TILE_THREADS) product_many_kernel(PARAMS(product_para
     for (uint32_t nth = 0; nth < 8; nth++) {
         for (uint32_t block = nth_lane(nth); block < n_blocks; block += 8 * tile::BLOCKS) {
             block_barrier();
-            tile::load_weights(s, job.w, (size_t)n_blocks * F::BYTES, first_row, job.rows, block, n_blocks, p.points);
+            tile::load_weights(s, find_weights(&job), (size_t)n_blocks * F::BYTES, first_row, job.rows, block, n_blocks, p.points);
             tile::load_acts(s, block, n_blocks);
             block_barrier();
             tile::step(s, &at, block, n_blocks, &r);
@@ -332,7 +332,8 @@ template <int TYPE> int launch_product_of(struct queue *queue, const struct prod
     if (max_tokens < PRODUCT_MANY)
         return launch_product_few<TYPE>(queue, p, n_jobs, max_rows, max_tokens);
     return launch(queue, product_many_kernel<TYPE>, (max_rows + TILE_ROWS - 1) / TILE_ROWS,
-                  (max_tokens + TILE_TOKENS - 1) / TILE_TOKENS, n_jobs, TILE_THREADS, sizeof(struct product_tile), *p);
+                  (max_tokens + TILE_TOKENS - 1) / TILE_TOKENS, n_jobs, TILE_THREADS, sizeof(struct product_tile), *p,
+                  product_bytes(n_jobs));
 }
 
 #endif

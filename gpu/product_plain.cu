@@ -66,7 +66,7 @@ template <int TYPE> KERNEL(PLAIN_THREADS) plain_many_kernel(PARAMS(product_param
     const uint32_t first_row = BLOCK_X * PLAIN_ROWS, first_token = BLOCK_Y * PLAIN_TOKENS;
     const uint32_t row0 = THREAD / 32 * 4, token0 = THREAD / 8 % 4 * 4;
     const uint32_t own = first_row + THREAD / 8, row = own < job.rows ? own : job.rows - 1;
-    const uint8_t *w = job.w + (size_t)row * job.cols * format<TYPE>::BYTES;
+    const uint8_t *w = find_weights(&job) + (size_t)row * job.cols * format<TYPE>::BYTES;
     SHARED(struct plain_tile, s);
     struct plain_sums sums;
 
@@ -96,7 +96,8 @@ template <int TYPE> static int launch_plain(struct queue *queue, const struct pr
     if (max_tokens < PRODUCT_MANY)
         return launch_product_few<TYPE>(queue, p, n_jobs, max_rows, max_tokens);
     return launch(queue, plain_many_kernel<TYPE>, (max_rows + PLAIN_ROWS - 1) / PLAIN_ROWS,
-                  (max_tokens + PLAIN_TOKENS - 1) / PLAIN_TOKENS, n_jobs, PLAIN_THREADS, sizeof(struct plain_tile), *p);
+                  (max_tokens + PLAIN_TOKENS - 1) / PLAIN_TOKENS, n_jobs, PLAIN_THREADS, sizeof(struct plain_tile), *p,
+                  product_bytes(n_jobs));
 }
 
 int launch_product_plain(struct queue *queue, enum quant_type type, const struct product_params *p, uint32_t n_jobs,

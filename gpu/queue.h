@@ -3,8 +3,8 @@
  * queue.h: all that the device asks of a GPU's runtime: memory, launches and copies in order, a second stream for
  * copies beside the computing, and marks between the two.
  *
- * CUDA implements it in gpu/cuda/queue.cu; tests/emu/ implements it on the host, where kernels run as fibres. The
- * device above (gpu/device.cu) is the same source for both.
+ * CUDA implements it in gpu/cuda/queue.cu; tests/emu/ implements it on the host, where kernels run as fibres; what both
+ * have in common stands in gpu/queue_common.cu. The device above (gpu/device.cu) is the same source for both.
  *
  * Launches and copies are written down and carried out at queue_run: a run of them can then go to the card as one
  * graph. A run whose sequence of kernels has been seen before is such a graph, whose arguments are exchanged before it
@@ -34,7 +34,8 @@ struct launch_spec {
     void (*call)(const void *kernel, const void *params); /* for machines that call kernels themselves */
     uint32_t grid[3], n_threads;
     uint32_t shared_bytes, params_bytes;
-    const void *params; /* copied */
+    uint32_t used_bytes; /* of params, from the first: what lies behind is not read */
+    const void *params;  /* copied */
 };
 
 enum { QUEUE_PARAMS = 4000 }; /* most bytes of a kernel's arguments */
@@ -76,11 +77,11 @@ const char *queue_card_name(const struct queue *queue);
 
 template <class P>
 static inline int launch(struct queue *queue, kernel_of<P> kernel, uint32_t grid_x, uint32_t grid_y, uint32_t grid_z,
-                         uint32_t n_threads, size_t shared_bytes, const P &params)
+                         uint32_t n_threads, size_t shared_bytes, const P &params, size_t used_bytes = sizeof(P))
 {
     static_assert(sizeof(P) <= QUEUE_PARAMS, "more arguments than a kernel takes");
-    struct launch_spec spec = { (const void *)kernel, kernel_caller<P>(), { grid_x, grid_y, grid_z }, n_threads,
-                                (uint32_t)shared_bytes, sizeof(P), &params };
+    struct launch_spec spec = { (const void *)kernel,   kernel_caller<P>(), { grid_x, grid_y, grid_z }, n_threads,
+                                (uint32_t)shared_bytes, sizeof(P),          (uint32_t)used_bytes,       &params };
 
     return grid_x > 0 && grid_y > 0 && grid_z > 0 ? queue_launch(queue, &spec) : 0;
 }

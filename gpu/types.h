@@ -45,10 +45,11 @@ struct quantise_params {
 
 /* y[dst(i)][r] = row r of w . activation row src(i) (+ bias[r]), i = 0 .. n_tokens - 1. */
 struct product_job {
-    const uint8_t *w;
-    const char *acts;         /* rows of the flavour that w's family wants */
-    float *y;                 /* rows of y_stride */
-    const float *bias;        /* or NULL */
+    const uint8_t *w; /* or, where `chosen` is given, an array of addresses, of which that one is the matrix */
+    const uint16_t *chosen;
+    const char *acts;          /* rows of the flavour that w's family wants */
+    float *y;                  /* rows of y_stride */
+    const float *bias;         /* or NULL */
     const uint32_t *src, *dst; /* [n_tokens]; NULL: src0 + i, dst0 + i */
     uint32_t src0, dst0;
     uint32_t n_tokens, rows, cols, y_stride, acts_stride; /* acts_stride in bytes */
@@ -98,6 +99,17 @@ struct route_params {
     uint32_t n, n_experts, n_used;
     float scale;
     bool sigmoid, renormalise;
+};
+
+/* One step towards the k greatest of a row: the k best of each chunk, out of numbers or out of what an earlier step
+ * left of them: keys, that sort as their numbers do and end with the complement of the number's index. */
+struct top_k_params {
+    const float *x;     /* [n_rows, n_cols] */
+    const uint64_t *in; /* [n_rows, n_in], or NULL: x, n_in being n_cols */
+    uint64_t *out;      /* [n_rows, chunks of n_in, k]; not written in the last step, where there is one chunk */
+    int32_t *ids;       /* [n_rows, k]: written in the last step */
+    float *values;      /* likewise */
+    uint32_t n_in, n_cols, k;
 };
 
 enum { FEW = 64 };

@@ -53,6 +53,15 @@ struct expert_door_ops {
     /* Something else is being computed and takes its time: see to the reads, so that the drive does not run dry. Costs
      * microseconds; never blocks. May be NULL. */
     void (*poll)(struct expert_door *);
+    /* The three below: a device that looks experts up by itself (compute/device_stay.h) asks for none. Any may be NULL.
+     * Whether every expert of every layer lies ready in the device's memory: 0 when not, else a number that changes
+     * when any of them has come to lie elsewhere. What is computed from then on may read them until the door is called
+     * for anything else but `look` and `used`. */
+    uint64_t (*settled)(struct expert_door *);
+    /* Where one of them lies; not pinned. */
+    void (*look)(struct expert_door *, uint32_t layer, uint16_t expert, struct expert_view *ret_view);
+    /* These of a layer have been used that way, layers in order; repetitions count once. */
+    void (*used)(struct expert_door *, uint32_t layer, const uint16_t *ids, size_t n);
     /* The CPU took so long to compute experts of so many bytes that were handed out on the host. May be NULL. */
     void (*spent)(struct expert_door *, uint64_t bytes, uint64_t ns);
 };

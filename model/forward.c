@@ -111,23 +111,53 @@ static bool row_is_finite(const float *row, uint32_t n)
     return bad == 0;
 }
 
+/* The rows that came back hold numbers: of the best, what is none is the first. */
+static bool rows_are_finite(const struct forward *f, const struct batch *batch)
+{
+    const float *row = batch->best > 0 ? f->stay.host_best_values : f->b.host_logits;
+    size_t stride = batch->best > 0 ? batch->best : f->hp->n_vocab;
+
+    for (uint32_t i = 0; i < batch->n_rows; i++)
+        if (!row_is_finite(row + i * stride, (uint32_t)stride))
+            return false;
+    return true;
+}
+
 static int logits_of(struct forward *f, const struct batch *batch, struct err *err)
 {
     const struct device_ops *ops = f->device->ops;
     const struct linear out = { f->dense.output, NULL, f->b.logits };
-    uint32_t n = batch->n_rows, n_vocab = f->hp->n_vocab;
-    int r;
+    uint32_t n = batch->n_rows;
+    int r = 0;
 
-    if (n == 0)
-        return 0;
-    if ((r = last_norm(f, batch)) < 0 || (r = ops->acts_set(f->device, f->acts, f->b.last, n, f->hp->n_embd)) < 0 ||
-        (r = ops->linear(f->device, f->acts, &out, 1)) < 0 ||
-        (f->b.host_logits != f->b.logits &&
-         (r = ops->download(f->device, f->b.host_logits, f->b.logits, (size_t)n * n_vocab * sizeof(float))) < 0))
+    if (n > 0 &&
+        ((r = last_norm(f, batch)) < 0 || (r = ops->acts_set(f->device, f->acts, f->b.last, n, f->hp->n_embd)) < 0 ||
+         (r = ops->linear(f->device, f->acts, &out, 1)) < 0))
         return forward_device_error(f, r, err);
-    for (uint32_t i = 0; i < n; i++)
-        if (!row_is_finite(f->b.host_logits + (size_t)i * n_vocab, n_vocab))
-            return err_set(err, ERR_FORMAT, "the model produced non-finite logits (corrupt weights?)");
+    if (batch->best > 0)
+        r = f->device->stay->top_k(f->device, f->b.logits, n, f->hp->n_vocab, batch->best, f->stay.best_ids,
+                                   f->stay.best_values);
+    if (r >= 0)
+        r = forward_bring(f, batch);
+    if (r < 0)
+        return forward_device_error(f, r, err);
+    if (!rows_are_finite(f, batch))
+        return err_set(err, ERR_FORMAT, "the model produced non-finite logits (corrupt weights?)");
+    return 0;
+}
+
+static int layers_run(struct forward *f, const struct batch *batch, bool (*should_stop)(void *ctx), void *stop_ctx,
+                      struct err *err)
+{
+    for (uint32_t layer = 0; layer < f->hp->n_layers; layer++) {
+        int r;
+
+        if (should_stop != NULL && should_stop(stop_ctx))
+            return err_set(err, ERR_CANCELED, "stopped at layer %u of %u", layer, f->hp->n_layers);
+        r = forward_layer(f, layer, batch, err);
+        if (r < 0)
+            return r;
+    }
     return 0;
 }
 
@@ -140,22 +170,13 @@ int forward_eval(struct forward *f, const struct batch_span *spans, uint32_t n_s
     if (r < 0)
         return r;
     lengths_cut(f, &batch);
-    r = forward_embed(f, batch.n_tokens, err);
-    if (r < 0)
+    batch.best = forward_stay_best(f, &batch);
+    if ((r = forward_stay_begin(f, &batch, err)) < 0 || (r = forward_embed(f, batch.n_tokens, err)) < 0 ||
+        (r = layers_run(f, &batch, should_stop, stop_ctx, err)) < 0 || (r = logits_of(f, &batch, err)) < 0 ||
+        (r = forward_stay_end(f, &batch, err)) < 0)
         return r;
-    for (uint32_t layer = 0; layer < f->hp->n_layers; layer++) {
-        if (should_stop != NULL && should_stop(stop_ctx))
-            return err_set(err, ERR_CANCELED, "stopped at layer %u of %u", layer, f->hp->n_layers);
-        r = forward_layer(f, layer, &batch, err);
-        if (r < 0)
-            return r;
-    }
-    r = logits_of(f, &batch, err);
-    if (r < 0)
-        return r;
-    if (batch.n_rows == 0 && (r = f->device->ops->sync(f->device)) < 0) /* nothing came back to wait for */
-        return forward_device_error(f, r, err);
     lengths_grow(f, &batch);
-    *ret_logits = batch.n_rows > 0 ? f->b.host_logits : NULL;
+    f->best = batch.best;
+    *ret_logits = batch.n_rows > 0 && batch.best == 0 ? f->b.host_logits : NULL;
     return 0;
 }

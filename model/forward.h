@@ -18,6 +18,7 @@
 #include "compute/device.h"
 #include "model/experts.h"
 #include "model/model.h"
+#include "model/sampler.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,7 +29,8 @@ struct forward;
 /* Called on the engine thread on the way through a layer. For look-ahead, heat, tests. n rows, in the order of the
  * batch's tokens: all of them, but in the last layer only those from the first to the last whose logits are asked for,
  * since nothing depends on the others (none: no call). on_route comes when the router has spoken, before its experts
- * run. */
+ * run; where the batch stays on the device (stay_rows), for all layers in order at the end, and there is no on_request.
+ */
 struct forward_hooks {
     void (*on_route)(void *ctx, uint32_t layer, const float *logits /* host [n, n_experts] f32 */,
                      const uint16_t *ids /* host [n, n_used] */, uint32_t n);
@@ -36,8 +38,8 @@ struct forward_hooks {
     void (*on_request)(void *ctx, uint32_t layer, uint32_t n);
     void (*on_layer)(void *ctx, uint32_t layer, const float *x /* device [n, n_embd] f32, residual after it */,
                      uint32_t n);
-    void *ctx;       /* any hook may be NULL */
-    bool no_logits;  /* on_route does without (NULL): on a device with memory of its own that saves a way back */
+    void *ctx;      /* any hook may be NULL */
+    bool no_logits; /* on_route does without (NULL): on a device with memory of its own that saves a way back */
 };
 
 struct forward_options {
@@ -46,10 +48,14 @@ struct forward_options {
     uint32_t max_batch;  /* most tokens of one eval */
     uint32_t max_logits; /* most rows of logits of one eval */
     enum kv_type kv_type;
-    bool lock;             /* mlock the dense weights */
+    bool lock; /* mlock the dense weights */
     /* Keep no table of embeddings, but read the rows of a batch's tokens from the file: a read per token, for memory
      * that is scarce. Does nothing where the table is the output, too, or where the device has a memory of its own. */
     bool embd_on_disk;
+    /* Most tokens of a batch that stays on the device where that offers it (compute/device_stay.h) and the door says
+     * that every expert lies there: then the host waits once for the whole of it. Also most rows of logits of which
+     * only the best come back. Changes no bit. 0: never. */
+    uint32_t stay_rows;
     uint32_t predict_rows; /* most tokens of a batch for which forward_predict is asked; 0: never */
     /* A CPU device that computes what the door hands out on the host, for batches of at most help_rows tokens, while
      * `device`, whose memory is its own, computes the rest. NULL: everything is computed on `device`. Borrowed. */
@@ -88,13 +94,19 @@ struct batch_span {
     const int32_t *tokens; /* [n_tokens], each < n_vocab */
     bool all_logits;       /* logits of every token (scoring); otherwise of the last one only */
     bool no_logits;        /* of none (a prompt's inner chunks) */
+    uint32_t best;         /* so many of the greatest logits will do; 0: all are wanted */
 };
 
 /* Evaluate the spans, at most max_batch tokens together. `ret_logits` lends host memory, valid until the next eval:
  * [rows asked for, in span order] x [n_vocab] f32. `should_stop` (may be NULL) is polled between layers: true ends the
- * eval with ERR_CANCELED. */
+ * eval with ERR_CANCELED. When it is NULL, no rows were asked for, or forward_best has them. */
 int forward_eval(struct forward *forward, const struct batch_span *spans, uint32_t n_spans,
                  bool (*should_stop)(void *ctx), void *stop_ctx, const float **ret_logits, struct err *err);
+
+/* Where every row asked for was content with the best and the device could choose them: as many of each, greatest
+ * first, the lower token first among equals, [rows, *ret_n], lent until the next eval. Otherwise NULL, and forward_eval
+ * has lent all. Whether it can be so is the device's to say: who sets `best` must be prepared for both. */
+const struct token_logit *forward_best(const struct forward *forward, uint32_t *ret_n);
 
 /* From on_request alone: the experts that `layer`'s router would choose for the residual stream as it is now, that is
  * without what the layers from the current one on will add. For the current layer the answer is exact. Changes nothing

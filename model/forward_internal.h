@@ -3,12 +3,14 @@
  * forward_internal.h: what the files of the forward pass share. See model/forward.h for the pass itself.
  *
  * forward.c evaluates a batch; forward_embed.c is how it begins; forward_layer.c is one layer; forward_moe.c runs a
- * layer's experts through the door; forward_help.c has the CPU take its part of them; forward_predict.c looks ahead;
+ * layer's experts through the door; forward_help.c has the CPU take its part of them; forward_stay.c keeps a token on
+ * the device where every expert lies there, and brings back what the host is to have; forward_predict.c looks ahead;
  * forward_open.c takes the memory and gives it back.
  */
 #ifndef EXPERTD_MODEL_FORWARD_INTERNAL_H
 #define EXPERTD_MODEL_FORWARD_INTERNAL_H
 
+#include "compute/device_stay.h"
 #include "model/forward.h"
 #include "model/forward_arena.h"
 #include "model/forward_dense.h"
@@ -21,6 +23,7 @@ struct batch {
     uint32_t n_tokens;              /* of all spans */
     uint32_t n_rows;                /* of logits */
     uint32_t asked_from, asked_end; /* tokens from the first to past the last whose logits are asked for */
+    uint32_t best;                  /* so many of each row are asked for; 0: all */
 };
 
 /* Activations. B is max_batch. What holds the experts' outputs has a row per (token, rank) and, behind them, one per
@@ -62,6 +65,25 @@ struct help {
     struct acts *acts; /* owned, the helper's; NULL without one */
 };
 
+enum { EXPERT_MATRICES = 3 };
+
+/* What is needed where the device looks experts up by itself, and for the best of the logits. R is stay_rows, M the
+ * number of layers with a router. */
+struct stay {
+    const void **addresses;      /* device [M, 3, n_experts] */
+    const void **host_addresses; /* host, likewise */
+    struct expert_table *tables; /* host [M] */
+    uint64_t settled;            /* what the door said when the tables were made; 0: there are none */
+    bool on;                     /* this batch stays */
+    uint16_t *ids;               /* device [M, tokens of the batch (R), n_used]: chosen experts, best first */
+    uint16_t *host_ids;
+    int32_t *best_ids; /* device [R, best of the batch (TOP_K_MOST)] */
+    float *best_values;
+    int32_t *host_best_ids;
+    float *host_best_values;
+    struct token_logit *best; /* host, the two together */
+};
+
 /* A layer's work sorted by expert. Expert e has the pairs first[e] .. first[e + 1] - 1 of src and dst. */
 struct moe {
     uint32_t *first;            /* host [n_experts + 1] */
@@ -90,6 +112,8 @@ struct forward {
     struct moe moe;
     struct predict predict;
     struct help help;
+    struct stay stay;
+    uint32_t best;     /* of each row of the last batch came back so many; 0: all */
     struct acts *acts; /* owned */
     int32_t *embd_ids; /* host [B]: 0 .. B-1, when rows of the embeddings are fetched from the file */
     uint32_t row;      /* of b.x: the first one that the current layer's experts work on */
@@ -118,6 +142,25 @@ int forward_help_run(struct forward *forward, struct err *err);
 /* The chosen experts (b.ids) and the shared one over the n rows set in acts; their outputs are added to b.x from `row`
  * on. */
 int forward_moe(struct forward *forward, uint32_t layer, uint32_t n, struct err *err);
+
+/* A layer's shared expert, if it has one, over the n rows set in acts: added to b.x from `row` on. */
+int forward_shared(struct forward *forward, uint32_t layer, uint32_t n, struct err *err);
+
+/* ---- forward_stay.c ---- */
+
+uint32_t forward_stay_rows(const struct forward *forward); /* 0 where the device offers nothing of the kind */
+void forward_stay_lay(struct forward *forward);
+/* Decide whether the batch stays (stay.on), and know where the experts lie. */
+int forward_stay_begin(struct forward *forward, const struct batch *batch, struct err *err);
+/* In the place of route and forward_moe: b.router is to be there, and the n rows in acts. */
+int forward_stay_experts(struct forward *forward, uint32_t layer, const struct batch *batch, uint32_t n,
+                         struct err *err);
+/* How many of each row of logits the device is to choose; 0: all are wanted. */
+uint32_t forward_stay_best(const struct forward *forward, const struct batch *batch);
+/* Choices and logits, or the best of them, to the host: the one wait. Returns what the device did. */
+int forward_bring(struct forward *forward, const struct batch *batch);
+/* Tell the door and the hook what was chosen. */
+int forward_stay_end(struct forward *forward, const struct batch *batch, struct err *err);
 
 /* Reads go on while a layer's other half is computed. */
 static inline void forward_poll(const struct forward *f)

@@ -129,17 +129,22 @@ static int dense_block(struct forward *f, const struct dense_layer *layer, uint3
     return ops->add(f->device, residual(f), f->b.y, NULL, n, f->hp->n_embd);
 }
 
-/* Choose experts: b.ids and b.weights. */
-static int route(struct forward *f, const struct dense_layer *layer, uint32_t n)
+/* The router's logits: b.router, and the shared expert's gate. */
+static int router(struct forward *f, const struct dense_layer *layer, uint32_t n)
 {
-    const struct device_ops *ops = f->device->ops;
     const struct linear lin[] = { { layer->router, NULL, f->b.router },
                                   { layer->shared_router, NULL, f->b.shared_router } };
+    int r = norm_into_acts(f, layer->ffn_norm, n);
+
+    return r < 0 ? r : f->device->ops->linear(f->device, f->acts, lin, layer->shared_router.data != NULL ? 2 : 1);
+}
+
+/* Choose experts: b.ids and b.weights. */
+static int route(struct forward *f, uint32_t n)
+{
+    const struct device_ops *ops = f->device->ops;
     int r;
 
-    if ((r = norm_into_acts(f, layer->ffn_norm, n)) < 0 ||
-        (r = ops->linear(f->device, f->acts, lin, layer->shared_router.data != NULL ? 2 : 1)) < 0)
-        return r;
     if (f->b.host_router != f->b.router && f->options.hooks.on_route != NULL && !f->options.hooks.no_logits &&
         (r = ops->download(f->device, f->b.host_router, f->b.router, (size_t)n * f->hp->n_experts * sizeof(float))) < 0)
         return r;
@@ -155,11 +160,15 @@ static int check_routing(const struct forward *f, uint32_t layer, uint32_t n, st
     return 0;
 }
 
-static int experts_block(struct forward *f, uint32_t layer, uint32_t n, struct err *err)
+static int experts_block(struct forward *f, uint32_t layer, const struct batch *batch, uint32_t n, struct err *err)
 {
     const struct forward_hooks *hooks = &f->options.hooks;
-    int r = route(f, &f->dense.layers[layer], n);
+    int r = router(f, &f->dense.layers[layer], n);
 
+    if (r >= 0 && f->stay.on)
+        return forward_stay_experts(f, layer, batch, n, err);
+    if (r >= 0)
+        r = route(f, n);
     if (r < 0)
         return forward_device_error(f, r, err);
     r = check_routing(f, layer, n, err);
@@ -183,7 +192,7 @@ int forward_layer(struct forward *f, uint32_t layer, const struct batch *batch, 
     if (r < 0)
         return forward_device_error(f, r, err);
     if (n > 0 && dense->router.data != NULL)
-        r = experts_block(f, layer, n, err);
+        r = experts_block(f, layer, batch, n, err);
     if (r >= 0 && n > 0 && hooks->on_layer != NULL)
         hooks->on_layer(hooks->ctx, layer, residual(f), n);
     return r;

@@ -81,19 +81,23 @@ struct part {
     uint32_t next_layer; /* of the ids below */
     const uint16_t *next;
     uint32_t n_next;
-    const struct dense_layer *shared; /* with a shared expert that is still to be run; or NULL */
+    bool first; /* the shared expert is still to be run */
 };
 
 /* The shared expert needs no reading: it goes first, while the others are on their way, and straight into the residual,
  * so that whoever looks ahead sees it there. */
-static int run_shared(struct forward *f, const struct dense_layer *dense, uint32_t n, struct err *err)
+int forward_shared(struct forward *f, uint32_t layer, uint32_t n, struct err *err)
 {
+    const struct dense_layer *dense = &f->dense.layers[layer];
     const struct expert_call call = shared_call_of(f, dense, n);
     const float *gate = dense->shared_router.data != NULL ? f->b.shared_router : NULL;
     const float *y = f->b.y + (size_t)f->options.max_batch * f->hp->n_used * f->hp->n_embd;
     float *x = f->b.x + (size_t)f->row * f->hp->n_embd;
-    int r = f->device->ops->experts(f->device, f->acts, &call, 1, f->b.y);
+    int r = 0;
 
+    if (dense->shared_gate.data == NULL)
+        return 0;
+    r = f->device->ops->experts(f->device, f->acts, &call, 1, f->b.y);
     if (r >= 0)
         r = f->device->ops->add(f->device, x, y, gate, n, f->hp->n_embd);
     return r < 0 ? forward_device_error(f, r, err) : 0;
@@ -103,7 +107,7 @@ static int run_shared(struct forward *f, const struct dense_layer *dense, uint32
 static int go_on(struct forward *f, const struct part *part, struct err *err)
 {
     const struct forward_hooks *hooks = &f->options.hooks;
-    int r = part->shared != NULL ? run_shared(f, part->shared, part->n_tokens, err) : 0;
+    int r = part->first ? forward_shared(f, part->layer, part->n_tokens, err) : 0;
 
     if (r < 0)
         return r;
@@ -180,7 +184,6 @@ static void expect_next_layer(const struct forward *f, struct part *part)
  * the other is read. */
 static int run_experts(struct forward *f, uint32_t layer, uint32_t n_tokens, uint32_t n_wanted, struct err *err)
 {
-    const struct dense_layer *dense = &f->dense.layers[layer];
     uint32_t limit = f->door->max_request < n_wanted ? (uint32_t)(f->door->max_request + 1) / 2 : n_wanted;
     int r = 0;
 
@@ -190,7 +193,7 @@ static int run_experts(struct forward *f, uint32_t layer, uint32_t n_tokens, uin
         struct part part = { .layer = layer, .n_tokens = n_tokens, .ids = f->moe.wanted + at };
 
         part.n_ids = n_wanted - at < limit ? n_wanted - at : limit;
-        part.shared = at == 0 && dense->shared_gate.data != NULL ? dense : NULL;
+        part.first = at == 0;
         if (at + limit < n_wanted) {
             part.next_layer = layer;
             part.next = part.ids + limit;

@@ -108,6 +108,7 @@ static void lay_all(struct forward *f)
     lay_moe(f);
     lay_predict(f);
     lay_help(f);
+    forward_stay_lay(f);
 }
 
 static void forward_init(struct forward *f, const struct model *model, struct device *device,
@@ -175,6 +176,9 @@ static int options_check(const struct forward_options *options, const struct exp
             "batches of %u tokens with %u rows of logits and %u looked ahead for: at most %u of the first two, "
             "and no more of the last than of the first",
             options->max_batch, options->max_logits, options->predict_rows, 1 << 20);
+    if (options->stay_rows > options->max_batch)
+        return err_set(err, -EINVAL, "batches of %u tokens that stay on the device, where %u is the most of any",
+                       options->stay_rows, options->max_batch);
     if (options->helper != NULL && (options->help_rows == 0 || options->help_rows > options->max_batch))
         return err_set(err, -EINVAL, "a helper for batches of %u tokens, where 1 to %u make sense", options->help_rows,
                        options->max_batch);

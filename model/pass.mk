@@ -7,5 +7,5 @@ libmodel_a_SOURCES += \
 	model/forward_layer.c \
 	model/forward_moe.c model/forward_help.c \
 	model/forward_open.c \
-	model/forward_predict.c \
+	model/forward_predict.c model/forward_stay.c \
 	model/kv.c model/kv.h

@@ -200,9 +200,14 @@ static void penalize(const struct sampler_options *o, float *logit, size_t count
     *logit -= o->presence_penalty + (float)count * o->frequency_penalty;
 }
 
+static size_t n_looked_back(const struct sampler *s)
+{
+    return s->n_seen < s->options.penalty_last ? s->n_seen : s->options.penalty_last;
+}
+
 static void apply_penalties(struct sampler *s)
 {
-    size_t n = s->n_seen < s->options.penalty_last ? s->n_seen : s->options.penalty_last;
+    size_t n = n_looked_back(s);
 
     if (n == 0)
         return;
@@ -339,6 +344,16 @@ static int32_t draw_from(struct sampler *s, const struct choice *choice)
     return token >= 0 ? token : draw_exact(choice, u);
 }
 
+/* The cuts behind top-k, and the draw. */
+static int32_t cut_and_draw(struct sampler *s, struct choice *choice, float least)
+{
+    if (s->options.top_p < 1.0f)
+        cut_top_p(s, choice, least);
+    if (s->options.min_p > 0.0f)
+        cut_min_p(s, choice);
+    return draw_from(s, choice);
+}
+
 int32_t sampler_draw(struct sampler *sampler, const float *logits)
 {
     const struct sampler_options *o = &sampler->options;
@@ -362,9 +377,64 @@ int32_t sampler_draw(struct sampler *sampler, const float *logits)
     };
     if (has_top_k(sampler))
         cut_top_k(sampler, &choice, ends.least);
-    if (o->top_p < 1.0f)
-        cut_top_p(sampler, &choice, ends.least);
-    if (o->min_p > 0.0f)
-        cut_min_p(sampler, &choice);
-    return draw_from(sampler, &choice);
+    return cut_and_draw(sampler, &choice, ends.least);
+}
+
+/* ---- from the best alone ---- */
+
+static bool only_lowers(const struct sampler_options *o)
+{
+    return o->repetition_penalty >= 1.0f && o->presence_penalty >= 0.0f && o->frequency_penalty >= 0.0f;
+}
+
+/* Of tokens that penalties lower, as many as are looked back on may fall out of the best: so many more are needed. */
+uint32_t sampler_enough(const struct sampler *s)
+{
+    const struct sampler_options *o = &s->options;
+    size_t n = o->temperature == 0.0f ? 1 : has_top_k(s) ? o->top_k : 0;
+
+    if (n == 0 || o->n_bias > 0 || !only_lowers(o))
+        return 0;
+    if (has_penalties(o))
+        n += n_looked_back(s);
+    return n <= SAMPLER_BEST_MOST && n <= s->n_vocab ? (uint32_t)n : 0;
+}
+
+static void penalize_few(const struct sampler *s, struct token_logit *few, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t count = 0;
+
+        for (size_t j = 0; j < n_looked_back(s); j++)
+            count += s->ring[j] == few[i].token;
+        if (count > 0)
+            penalize(&s->options, &few[i].logit, count);
+    }
+    order_few(few, n);
+}
+
+int32_t sampler_draw_best(struct sampler *s, const struct token_logit *best, uint32_t n_best)
+{
+    const struct sampler_options *o = &s->options;
+    size_t n = n_best < SAMPLER_BEST_MOST ? n_best : SAMPLER_BEST_MOST;
+    struct token_logit few[SAMPLER_BEST_MOST];
+    struct choice choice;
+
+    for (size_t i = 0; i < n; i++) {
+        few[i] = best[i];
+        if (!(few[i].logit < INFINITY))
+            return -1;
+    }
+    if (has_penalties(o))
+        penalize_few(s, few, n);
+    if (!(few[0].logit > -INFINITY))
+        return -1;
+    if (o->temperature == 0.0f)
+        return few[0].token;
+    s->n_ordered = o->top_k;
+    choice = (struct choice){ .candidates = memcpy(s->candidates, few, o->top_k * sizeof(*few)),
+                              .n = o->top_k,
+                              .best = (double)few[0].logit,
+                              .temperature = (double)o->temperature };
+    return cut_and_draw(s, &choice, few[o->top_k - 1].logit);
 }

@@ -35,6 +35,13 @@ struct sampler_options {
     size_t n_bias;
 };
 
+/* A token and its logit. */
+struct token_logit {
+    float logit;
+    int32_t token;
+};
+
+#define SAMPLER_BEST_MOST 128 /* of the greatest logits that sampler_draw_best looks at */
 #define SAMPLER_MAX_BIAS 1024
 #define SAMPLER_MAX_LAST 65536
 
@@ -51,6 +58,13 @@ void sampler_accept(struct sampler *sampler, int32_t token);
 /* Choose a token; logits are not changed. Returns -1 when there is none to choose: a logit is NaN or +infinity (the
  * computation behind it failed), or every token is banned. */
 int32_t sampler_draw(struct sampler *sampler, const float *logits /* [n_vocab] f32 */);
+
+/* How many of the greatest logits decide the next token, whatever the others are: greedy, or with top-k, and penalties
+ * that only lower. 0: all are needed. Changes as tokens are accepted. */
+uint32_t sampler_enough(const struct sampler *sampler);
+/* What sampler_draw would choose from all logits, from the n greatest of them, n at least sampler_enough: greatest
+ * first, the lower token first among equals. -1 as there, as far as these can tell. */
+int32_t sampler_draw_best(struct sampler *sampler, const struct token_logit *best /* [n] */, uint32_t n);
 
 /* Log-probabilities by log-softmax of the raw logits (logprob.c): of `token`, and of the n best (best first, ties by
  * the lower id). A logit that is NaN counts as -infinity; where there are fewer than n tokens, the rest is token -1

@@ -64,14 +64,14 @@ double choice_sum_error(size_t n)
 
 /* ---- order ---- */
 
-static bool better(const struct candidate *a, const struct candidate *b)
+static bool better(const struct token_logit *a, const struct token_logit *b)
 {
     return a->logit > b->logit || (a->logit == b->logit && a->token < b->token);
 }
 
-static void sift_down(struct candidate *c, size_t n, size_t at)
+static void sift_down(struct token_logit *c, size_t n, size_t at)
 {
-    struct candidate moved = c[at];
+    struct token_logit moved = c[at];
 
     for (size_t child; (child = 2 * at + 1) < n; at = child) {
         if (child + 1 < n && better(&c[child], &c[child + 1]))
@@ -84,12 +84,12 @@ static void sift_down(struct candidate *c, size_t n, size_t at)
 }
 
 /* A heap with the worst on top, which goes to the end. */
-static void sort_many(struct candidate *c, size_t n)
+static void sort_many(struct token_logit *c, size_t n)
 {
     for (size_t i = n / 2; i-- > 0;)
         sift_down(c, n, i);
     for (size_t end = n; end-- > 1;) {
-        struct candidate worst = c[0];
+        struct token_logit worst = c[0];
 
         c[0] = c[end];
         c[end] = worst;
@@ -97,10 +97,10 @@ static void sort_many(struct candidate *c, size_t n)
     }
 }
 
-static void sort_few(struct candidate *c, size_t n)
+void order_few(struct token_logit *c, size_t n)
 {
     for (size_t i = 1; i < n; i++) {
-        struct candidate moved = c[i];
+        struct token_logit moved = c[i];
         size_t at = i;
 
         for (; at > 0 && better(&moved, &c[at - 1]); at--)
@@ -152,7 +152,7 @@ static void order_begin(struct sampler *s, const float *logits, float best, floa
         uint32_t b = bucket_of(&scale, logits[i]);
 
         if (b < first_unwanted)
-            s->candidates[bucket[b]++] = (struct candidate){ logits[i], (int32_t)i };
+            s->candidates[bucket[b]++] = (struct token_logit){ logits[i], (int32_t)i };
     }
     s->n_ordered = s->next_bucket = 0; /* a bucket's number is where it ends by now */
 }
@@ -165,7 +165,7 @@ static void order_reach(struct sampler *s, size_t n)
     while (s->n_ordered < n) {
         size_t end = s->buckets[s->next_bucket++], count = end - s->n_ordered;
 
-        (count <= FEW ? sort_few : sort_many)(s->candidates + s->n_ordered, count);
+        (count <= FEW ? order_few : sort_many)(s->candidates + s->n_ordered, count);
         s->n_ordered = end;
     }
 }
@@ -232,7 +232,7 @@ void cut_top_p(struct sampler *s, struct choice *choice, float least)
     }
     /* From here on the worst of those that were not in order before comes first. */
     for (size_t i = 0, j = all.n - 1; choice->candidates == NULL && i < j; i++, j--) {
-        struct candidate swap = all.candidates[i];
+        struct token_logit swap = all.candidates[i];
 
         all.candidates[i] = all.candidates[j];
         all.candidates[j] = swap;
@@ -256,7 +256,7 @@ void cut_min_p(struct sampler *s, struct choice *choice)
             if (weights[i] >= least)
                 s->candidates[kept++] = choice->candidates != NULL
                                             ? choice->candidates[at]
-                                            : (struct candidate){ choice->logits[at], (int32_t)at };
+                                            : (struct token_logit){ choice->logits[at], (int32_t)at };
         }
     }
     choice->candidates = s->candidates;

@@ -17,15 +17,10 @@
 
 #define WEIGHTS_AT_ONCE 256
 
-struct candidate {
-    float logit;
-    int32_t token;
-};
-
 /* What may be drawn, in the order in which weights are summed: all tokens by id, or candidates. */
 struct choice {
-    const float *logits;          /* [n] when candidates is NULL */
-    struct candidate *candidates; /* [n] */
+    const float *logits;            /* [n] when candidates is NULL */
+    struct token_logit *candidates; /* [n] */
     size_t n;
     double best, temperature; /* the best logit */
 };
@@ -34,12 +29,12 @@ struct sampler {
     struct sampler_options options; /* bias points to our copy; penalty_last resolved */
     uint32_t n_vocab;
     uint64_t rng[4];
-    size_t n_seen;                /* tokens accepted so far */
-    int32_t *ring;                /* [penalty_last] the last of them */
-    int32_t *sorted;              /* [penalty_last] scratch */
-    float *changed;               /* [n_vocab] logits with bias and penalties; NULL: there are none */
-    double *block_sums;           /* [n_vocab / WEIGHTS_AT_ONCE + 1] */
-    struct candidate *candidates; /* [n_vocab]; NULL: nothing is cut */
+    size_t n_seen;                  /* tokens accepted so far */
+    int32_t *ring;                  /* [penalty_last] the last of them */
+    int32_t *sorted;                /* [penalty_last] scratch */
+    float *changed;                 /* [n_vocab] logits with bias and penalties; NULL: there are none */
+    double *block_sums;             /* [n_vocab / WEIGHTS_AT_ONCE + 1] */
+    struct token_logit *candidates; /* [n_vocab]; NULL: nothing is cut */
     uint32_t *buckets; /* [n_buckets] of candidates by how far below the best they are; NULL: none is ordered */
     uint32_t n_buckets;
     size_t n_ordered;     /* candidates that are in order, from the best */
@@ -52,6 +47,9 @@ void choice_near(const struct choice *choice, size_t from, size_t n, double *ret
 double choice_sum(const struct choice *choice);
 double choice_sum_near(const struct choice *choice, double *ret_block_sums);
 double choice_sum_error(size_t n);
+
+/* Best first: the greater logit, among equals the lower token. For few. */
+void order_few(struct token_logit *few, size_t n);
 
 /* Keep the k best, in order. `least`: the least logit above -infinity. */
 void cut_top_k(struct sampler *s, struct choice *choice, float least);

@@ -20,7 +20,7 @@ include tests/fuzz/local.mk
 
 # A device with a memory of its own that is none.
 support_sim = tests/support/sim_device.c tests/support/sim_device.h tests/support/sim_internal.h \
-	tests/support/sim_memory.c tests/support/sim_stream.c
+	tests/support/sim_memory.c tests/support/sim_stay.c tests/support/sim_stream.c
 
 support_device_rig = tests/support/device_rig.c tests/support/device_rig.h $(support_sim) \
 	tests/support/ram_door.c tests/support/ram_door.h tests/support/tiny_model.c tests/support/tiny_model.h \

@@ -58,18 +58,24 @@ int cuda_check(struct queue *q, cudaError_t e, const char *doing)
     cudaGetLastError(); /* so that the next call does not report it again */
     if (!passes(e))
         q->lost = true;
-    return err_set(q->err, code_of(e), "%s: %s (%s)%s", doing, cudaGetErrorString(e), cudaGetErrorName(e),
+    return err_set(q->common.err, code_of(e), "%s: %s (%s)%s", doing, cudaGetErrorString(e), cudaGetErrorName(e),
                    passes(e) ? "" : "; the GPU is lost to this process");
 }
 
-int cuda_enter(struct queue *q)
+int card_check(struct queue *q)
 {
-    if (q->lost)
-        return err_set(q->err, ERR_DEVICE, "the GPU was lost to this process by an earlier failure");
-    return cuda_check(q, cudaSetDevice(q->index), "taking the GPU");
+    return q->lost ? err_set(q->common.err, ERR_DEVICE, "the GPU was lost to this process by an earlier failure") : 0;
 }
 
-static int card_check(struct queue *q)
+/* Make the card the calling thread's. */
+int card_enter(struct queue *q)
+{
+    int r = card_check(q);
+
+    return r < 0 ? r : cuda_check(q, cudaSetDevice(q->index), "taking the GPU");
+}
+
+static int card_is_usable(struct queue *q)
 {
     struct cudaDeviceProp prop;
     int r = cuda_check(q, cudaGetDeviceProperties(&prop, q->index), "asking the GPU what it is");
@@ -78,10 +84,10 @@ static int card_check(struct queue *q)
         return r;
     snprintf(q->name, sizeof(q->name), "%.95s", prop.name);
     if (prop.major * 10 + prop.minor < 75)
-        return err_set(q->err, ERR_UNSUPPORTED, "%s has compute capability %d.%d; 7.5 or later is needed", prop.name,
+        return err_set(q->common.err, ERR_UNSUPPORTED, "%s has compute capability %d.%d; 7.5 or later is needed", prop.name,
                        prop.major, prop.minor);
     if (!prop.unifiedAddressing || !prop.canMapHostMemory)
-        return err_set(q->err, ERR_UNSUPPORTED, "%s shares no addresses with the host", prop.name);
+        return err_set(q->common.err, ERR_UNSUPPORTED, "%s shares no addresses with the host", prop.name);
     return 0;
 }
 
@@ -92,19 +98,19 @@ int queue_open(uint32_t index, size_t stage_bytes, struct err *err, struct queue
 
     if (q == NULL)
         return err_set(err, -ENOMEM, "no memory for the GPU's queue");
-    q->err = err;
     q->index = (int)index;
-    q->stage_bytes = stage_bytes;
-    q->params = (char *)mem_alloc(PARAMS_BYTES);
-    r = q->params == NULL ? err_set(err, -ENOMEM, "no memory for the GPU's queue") : cuda_enter(q);
+    r = queue_common_open(&q->common, stage_bytes, err);
     if (r >= 0)
-        r = card_check(q);
+        r = card_enter(q);
+    if (r >= 0)
+        r = card_is_usable(q);
     if (r >= 0)
         r = cuda_check(q, cudaStreamCreateWithFlags(&q->compute, cudaStreamNonBlocking), "making a stream");
     if (r >= 0)
         r = cuda_check(q, cudaStreamCreateWithFlags(&q->copy, cudaStreamNonBlocking), "making a stream");
     if (r >= 0)
-        r = cuda_check(q, cudaHostAlloc((void **)&q->stage, stage_bytes, cudaHostAllocPortable | cudaHostAllocMapped),
+        r = cuda_check(q, cudaHostAlloc((void **)&q->common.stage, stage_bytes,
+                                        cudaHostAllocPortable | cudaHostAllocMapped),
                        "pinning memory to stage through");
     if (r >= 0)
         r = copies_open(q);
@@ -120,85 +126,19 @@ int queue_open(uint32_t index, size_t stage_bytes, struct err *err, struct queue
 void queue_close(struct queue *q)
 {
     cudaSetDevice(q->index);
-    graphs_close(q);
+    queue_common_close(&q->common);
     copies_close(q);
-    if (q->stage != NULL)
-        cudaFreeHost(q->stage);
+    if (q->common.stage != NULL)
+        cudaFreeHost(q->common.stage);
     if (q->copy != NULL)
         cudaStreamDestroy(q->copy);
     if (q->compute != NULL)
         cudaStreamDestroy(q->compute);
     cudaGetLastError();
-    mem_free(q->params);
     mem_free(q);
 }
 
-static struct node *node_add(struct queue *q, int *ret_r)
-{
-    *ret_r = q->lost ? cuda_enter(q) : q->n_nodes == MAX_NODES ? queue_run(q) : 0;
-    if (*ret_r < 0)
-        return NULL;
-    memset(&q->nodes[q->n_nodes], 0, sizeof(q->nodes[0]));
-    return &q->nodes[q->n_nodes++];
-}
-
-int queue_launch(struct queue *q, const struct launch_spec *spec)
-{
-    struct node *node;
-    int r = 0;
-
-    if (q->params_used + spec->params_bytes + 16 > PARAMS_BYTES)
-        r = queue_run(q);
-    if (r < 0 || (node = node_add(q, &r)) == NULL)
-        return r;
-    node->spec = *spec;
-    node->spec.params = memcpy(q->params + q->params_used, spec->params, spec->params_bytes);
-    q->params_used += (spec->params_bytes + 15) / 16 * 16;
-    return 0;
-}
-
-int queue_copy(struct queue *q, void *dst, const void *src, size_t bytes)
-{
-    int r;
-    struct node *node = node_add(q, &r);
-
-    if (node == NULL)
-        return r;
-    node->dst = dst;
-    node->src = src;
-    node->bytes = bytes;
-    return 0;
-}
-
-int queue_stage_room(struct queue *q, size_t bytes, void **ret_p)
-{
-    size_t room = (bytes + 15) / 16 * 16;
-    int r;
-
-    if (room > q->stage_bytes)
-        return err_set(q->err, -EINVAL, "%zu bytes to stage, where %zu fit", bytes, q->stage_bytes);
-    if (!q->stage_stale && room > q->stage_bytes - q->stage_used && (r = queue_wait(q)) < 0)
-        return r;
-    if (q->stage_stale) {
-        q->stage_used = 0;
-        q->stage_stale = false;
-    }
-    *ret_p = q->stage + q->stage_used;
-    q->stage_used += room;
-    return 0;
-}
-
-int queue_stage(struct queue *q, const void *src, size_t bytes, const void **ret_p)
-{
-    void *p;
-    int r = queue_stage_room(q, bytes, &p);
-
-    if (r >= 0)
-        *ret_p = memcpy(p, src, bytes);
-    return r;
-}
-
-static int node_submit(struct queue *q, const struct node *node)
+int card_submit(struct queue *q, const struct node *node)
 {
     const struct launch_spec *s = &node->spec;
     void *args[1] = { (void *)s->params };
@@ -211,32 +151,18 @@ static int node_submit(struct queue *q, const struct node *node)
                       "launching a kernel");
 }
 
-int queue_run(struct queue *q)
+int card_wait(struct queue *q)
 {
-    int r = cuda_enter(q), by_graph = 0;
-
-    if (r >= 0 && q->n_nodes > 0)
-        r = by_graph = graph_run(q);
-    for (uint32_t i = 0; i < q->n_nodes && r >= 0 && by_graph == 0; i++)
-        r = node_submit(q, &q->nodes[i]);
-    q->n_nodes = 0;
-    q->params_used = 0;
-    return r < 0 ? r : 0;
+    return cuda_check(q, cudaStreamSynchronize(q->compute), "computing on the GPU");
 }
 
-int queue_wait(struct queue *q)
+void card_stage_begins(struct queue *)
 {
-    int r = queue_run(q);
-
-    if (r >= 0)
-        r = cuda_check(q, cudaStreamSynchronize(q->compute), "computing on the GPU");
-    q->stage_stale = true;
-    return r;
 }
 
 int queue_alloc(struct queue *q, size_t bytes, void **ret_p)
 {
-    int r = cuda_enter(q);
+    int r = card_enter(q);
     size_t free_bytes = 0, total_bytes = 0;
     void *p;
 
@@ -244,7 +170,7 @@ int queue_alloc(struct queue *q, size_t bytes, void **ret_p)
         return r;
     r = cuda_check(q, cudaMalloc(&p, bytes > 0 ? bytes : 1), "taking VRAM");
     if (r == -ENOMEM && cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess)
-        return err_set(q->err, r, "no VRAM for %zu bytes: %zu of %zu are free", bytes, free_bytes, total_bytes);
+        return err_set(q->common.err, r, "no VRAM for %zu bytes: %zu of %zu are free", bytes, free_bytes, total_bytes);
     if (r < 0)
         return r;
     /* waits, so that no stream meets it before it is zero */
@@ -281,8 +207,8 @@ int queue_download(struct queue *q, void *dst, const void *src, size_t bytes)
     if (r >= 0)
         r = cuda_check(q, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, q->compute), "copying from VRAM");
     if (r >= 0)
-        r = cuda_check(q, cudaStreamSynchronize(q->compute), "computing on the GPU");
-    q->stage_stale = true;
+        r = card_wait(q);
+    q->common.stage_stale = true;
     return r;
 }
 

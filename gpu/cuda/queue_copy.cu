@@ -71,7 +71,7 @@ int queue_submit(struct queue *q, enum copy_way way, const struct device_copy *p
     enum cudaMemcpyKind kind = way == COPY_TO_DEVICE ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
     uint64_t ticket = q->n_tickets + 1;
     struct copy_entry *c = entry_of(q, ticket);
-    int r = cuda_enter(q);
+    int r = card_enter(q);
 
     if (r >= 0 && ticket > MAX_COPIES)
         r = wait_until(q, ticket - MAX_COPIES);
@@ -97,7 +97,7 @@ int queue_compute_after(struct queue *q, uint64_t ticket)
     int r;
 
     if (ticket > q->n_tickets)
-        return err_set(q->err, -EINVAL, "no copy has the ticket %llu", (unsigned long long)ticket);
+        return err_set(q->common.err, -EINVAL, "no copy has the ticket %llu", (unsigned long long)ticket);
     if (ticket <= q->progress.done)
         return 0;
     r = queue_run(q);
@@ -118,19 +118,19 @@ int queue_mark(struct queue *q, uint64_t *ret_mark)
 
 int queue_copy_after(struct queue *q, uint64_t mark)
 {
-    int r = cuda_enter(q);
+    int r = card_enter(q);
 
     if (r < 0)
         return r;
     if (mark > q->n_marks)
-        return err_set(q->err, -EINVAL, "there is no mark %llu", (unsigned long long)mark);
+        return err_set(q->common.err, -EINVAL, "there is no mark %llu", (unsigned long long)mark);
     return mark == 0 ? 0
                      : cuda_check(q, cudaStreamWaitEvent(q->copy, q->marks[mark % MAX_MARKS], 0), "ordering streams");
 }
 
 int queue_poll(struct queue *q, struct copy_progress *ret_progress)
 {
-    int r = cuda_enter(q);
+    int r = card_enter(q);
 
     while (r >= 0 && q->progress.done < q->n_tickets) {
         cudaError_t e = cudaEventQuery(entry_of(q, q->progress.done + 1)->end);
@@ -148,19 +148,19 @@ int queue_poll(struct queue *q, struct copy_progress *ret_progress)
 
 int queue_wait_copy(struct queue *q, uint64_t ticket)
 {
-    int r = cuda_enter(q);
+    int r = card_enter(q);
 
     if (r < 0)
         return r;
     if (ticket > q->n_tickets)
-        return err_set(q->err, -EINVAL, "no copy has the ticket %llu", (unsigned long long)ticket);
+        return err_set(q->common.err, -EINVAL, "no copy has the ticket %llu", (unsigned long long)ticket);
     return wait_until(q, ticket);
 }
 
 int queue_memory(struct queue *q, uint64_t *ret_free, uint64_t *ret_total)
 {
     size_t free_bytes = 0, total_bytes = 0;
-    int r = cuda_enter(q);
+    int r = card_enter(q);
 
     if (r >= 0)
         r = cuda_check(q, cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free VRAM");
@@ -173,7 +173,7 @@ int queue_memory(struct queue *q, uint64_t *ret_free, uint64_t *ret_total)
 
 int queue_pin(struct queue *q, void *p, size_t bytes)
 {
-    int r = cuda_enter(q);
+    int r = card_enter(q);
 
     return r < 0 ? r : cuda_check(q, cudaHostRegister(p, bytes, cudaHostRegisterPortable), "pinning memory");
 }

@@ -4,6 +4,7 @@
  * order allows, so that a host array that is read too late shows. See queue_emu.h for what tests may ask for.
  */
 #include "gpu/device.h"
+#include "gpu/queue_common.h"
 
 extern "C" {
 #include "base/mem.h"
@@ -13,24 +14,8 @@ extern "C" {
 #include <errno.h>
 #include <string.h>
 
-enum { MAX_NODES = 4096, PARAM_BYTES = 4 << 20 };
-
-struct node {
-    struct launch_spec spec; /* kernel NULL: a copy */
-    void *dst;
-    const void *src;
-    size_t bytes;
-};
-
 struct queue {
-    struct err *err;
-    struct node nodes[MAX_NODES];
-    uint32_t n_nodes;
-    alignas(16) char params[PARAM_BYTES];
-    size_t params_used;
-    char *stage;
-    size_t stage_bytes, stage_used;
-    bool stage_stale; /* waited for since: what comes next begins anew */
+    struct queue_common common;
     uint64_t memory_used;
     uint64_t tickets, marks;
     struct copy_progress progress;
@@ -55,12 +40,12 @@ static int call(struct queue *q)
 {
     counts.calls++;
     if (q->lost)
-        return err_set(q->err, ERR_DEVICE, "the emulated card is lost");
+        return err_set(q->common.err, ERR_DEVICE, "the emulated card is lost");
     if (faults.fail_call < 0 || faults.fail_call-- > 0)
         return 0;
     q->lost = faults.lost;
-    return faults.lost ? err_set(q->err, ERR_DEVICE, "the emulated card is lost")
-                       : err_set(q->err, -EIO, "a call that a test made fail");
+    return faults.lost ? err_set(q->common.err, ERR_DEVICE, "the emulated card is lost")
+                       : err_set(q->common.err, -EIO, "a call that a test made fail");
 }
 
 int queue_open(uint32_t index, size_t stage_bytes, struct err *err, struct queue **ret_queue)
@@ -70,10 +55,10 @@ int queue_open(uint32_t index, size_t stage_bytes, struct err *err, struct queue
 
     if (q == NULL)
         return err_set(err, -ENOMEM, "no memory for a queue");
-    q->err = err;
-    q->stage_bytes = stage_bytes;
-    q->stage = (char *)machine_alloc(stage_bytes);
-    r = q->stage == NULL ? err_set(err, -ENOMEM, "no memory to stage %zu bytes", stage_bytes) : call(q);
+    r = queue_common_open(&q->common, stage_bytes, err);
+    q->common.stage = (char *)machine_alloc(stage_bytes);
+    if (r >= 0)
+        r = q->common.stage == NULL ? err_set(err, -ENOMEM, "no memory to stage %zu bytes", stage_bytes) : call(q);
     if (r < 0) {
         queue_close(q);
         return r;
@@ -84,76 +69,26 @@ int queue_open(uint32_t index, size_t stage_bytes, struct err *err, struct queue
 
 void queue_close(struct queue *q)
 {
-    if (q->stage != NULL)
-        machine_free(q->stage);
+    queue_common_close(&q->common);
+    if (q->common.stage != NULL)
+        machine_free(q->common.stage);
     counts.leaked_bytes += q->memory_used;
     mem_free(q);
 }
 
-static struct node *node_add(struct queue *q, int *ret_r)
+int card_check(struct queue *q)
 {
-    *ret_r = q->n_nodes == MAX_NODES ? queue_run(q) : call(q);
-    if (*ret_r < 0)
-        return NULL;
-    memset(&q->nodes[q->n_nodes], 0, sizeof(q->nodes[0]));
-    return &q->nodes[q->n_nodes++];
+    return call(q);
 }
 
-int queue_launch(struct queue *q, const struct launch_spec *spec)
+int card_enter(struct queue *q)
 {
-    struct node *node;
-    int r = 0;
-
-    if (q->params_used + spec->params_bytes + 16 > PARAM_BYTES)
-        r = queue_run(q);
-    if (r < 0 || (node = node_add(q, &r)) == NULL)
-        return r;
-    node->spec = *spec;
-    node->spec.params = memcpy(q->params + q->params_used, spec->params, spec->params_bytes);
-    q->params_used += (spec->params_bytes + 15) / 16 * 16;
-    return 0;
+    return call(q);
 }
 
-int queue_copy(struct queue *q, void *dst, const void *src, size_t bytes)
+void card_stage_begins(struct queue *q)
 {
-    int r;
-    struct node *node = node_add(q, &r);
-
-    if (node == NULL)
-        return r;
-    node->dst = dst;
-    node->src = src;
-    node->bytes = bytes;
-    return 0;
-}
-
-int queue_stage_room(struct queue *q, size_t bytes, void **ret_p)
-{
-    size_t room = (bytes + 15) / 16 * 16;
-    int r;
-
-    if (room > q->stage_bytes)
-        return err_set(q->err, -EINVAL, "%zu bytes to stage, where %zu fit", bytes, q->stage_bytes);
-    if (room > q->stage_bytes - q->stage_used && (r = queue_wait(q)) < 0)
-        return r;
-    if (q->stage_stale) {
-        memset(q->stage, 0xff, q->stage_used); /* whoever still reads it shows */
-        q->stage_used = 0;
-        q->stage_stale = false;
-    }
-    *ret_p = q->stage + q->stage_used;
-    q->stage_used += room;
-    return 0;
-}
-
-int queue_stage(struct queue *q, const void *src, size_t bytes, const void **ret_p)
-{
-    void *p;
-    int r = queue_stage_room(q, bytes, &p);
-
-    if (r >= 0)
-        *ret_p = memcpy(p, src, bytes);
-    return r;
+    memset(q->common.stage, 0xff, q->common.stage_used); /* whoever still reads it shows */
 }
 
 static int node_run(struct queue *q, const struct node *node)
@@ -170,29 +105,81 @@ static int node_run(struct queue *q, const struct node *node)
     counts.kernels++;
     if (machine_run(&launch, &why) < 0) {
         q->lost = true;
-        return err_set(q->err, ERR_DEVICE, "a kernel failed: %s", why);
+        return err_set(q->common.err, ERR_DEVICE, "a kernel failed: %s", why);
     }
     return 0;
 }
 
-int queue_run(struct queue *q)
+int card_submit(struct queue *q, const struct node *node)
 {
+    counts.alone++;
+    return node_run(q, node);
+}
+
+static int node_keep(struct queue *q, struct node *kept, const struct node *node)
+{
+    void *params = (void *)kept->spec.params;
+
+    if (params == NULL && node->spec.kernel != NULL && (params = mem_alloc(node->spec.params_bytes)) == NULL)
+        return err_set(q->common.err, -ENOMEM, "no memory for a graph");
+    if (params != NULL)
+        memcpy(params, node->spec.params, node->spec.used_bytes);
+    *kept = *node;
+    kept->spec.params = params;
+    return 0;
+}
+
+int card_wait(struct queue *)
+{
+    counts.waits++;
+    return 0;
+}
+
+/* Its own copy of the nodes' arguments, as a card has: what is not set anew stays as it was. */
+struct card_graph {
+    uint32_t n_nodes;
+    struct node *nodes;
+};
+
+int card_graph_make(struct queue *q, const struct graph *g, struct card_graph **ret_card)
+{
+    struct card_graph *card = (struct card_graph *)mem_zalloc(sizeof(*card));
     int r = call(q);
 
-    for (uint32_t i = 0; i < q->n_nodes && r >= 0; i++)
-        r = node_run(q, &q->nodes[i]);
-    q->n_nodes = 0;
-    q->params_used = 0;
+    if (r < 0 || card == NULL || (card->nodes = (struct node *)mem_calloc(g->n_nodes, sizeof(*g->nodes))) == NULL) {
+        mem_free(card);
+        return r < 0 ? r : err_set(q->common.err, -ENOMEM, "no memory for a graph");
+    }
+    *ret_card = card;
+    counts.graphs++;
+    for (card->n_nodes = 0; card->n_nodes < g->n_nodes && r >= 0; card->n_nodes++)
+        r = node_keep(q, &card->nodes[card->n_nodes], &g->nodes[card->n_nodes]);
     return r;
 }
 
-int queue_wait(struct queue *q)
+int card_graph_set(struct queue *q, const struct graph *g, uint32_t i)
 {
-    int r = queue_run(q);
+    int r = call(q);
 
-    counts.waits++;
-    q->stage_stale = true;
+    return r < 0 ? r : node_keep(q, &g->card->nodes[i], &g->nodes[i]);
+}
+
+int card_graph_run(struct queue *q, const struct graph *g)
+{
+    int r = call(q);
+
+    for (uint32_t i = 0; i < g->card->n_nodes && r >= 0; i++)
+        r = node_run(q, &g->card->nodes[i]);
+    counts.graph_runs++;
     return r;
+}
+
+void card_graph_drop(struct card_graph *card)
+{
+    for (uint32_t i = 0; i < card->n_nodes; i++)
+        mem_free((void *)card->nodes[i].spec.params);
+    mem_free(card->nodes);
+    mem_free(card);
 }
 
 int queue_alloc(struct queue *q, size_t bytes, void **ret_p)
@@ -204,7 +191,7 @@ int queue_alloc(struct queue *q, size_t bytes, void **ret_p)
         return r;
     if (bytes > faults.memory_bytes || q->memory_used > faults.memory_bytes - bytes ||
         (p = machine_alloc(bytes > 0 ? bytes : 1)) == NULL)
-        return err_set(q->err, -ENOMEM, "no memory for %zu bytes on the card", bytes);
+        return err_set(q->common.err, -ENOMEM, "no memory for %zu bytes on the card", bytes);
     q->memory_used += bytes;
     *ret_p = p;
     return 0;
@@ -269,7 +256,7 @@ int queue_submit(struct queue *q, enum copy_way, const struct device_copy *parts
 
 int queue_compute_after(struct queue *q, uint64_t ticket)
 {
-    return ticket > q->tickets ? err_set(q->err, -EINVAL, "no such copy") : call(q);
+    return ticket > q->tickets ? err_set(q->common.err, -EINVAL, "no such copy") : call(q);
 }
 
 int queue_mark(struct queue *q, uint64_t *ret_mark)
@@ -283,7 +270,7 @@ int queue_mark(struct queue *q, uint64_t *ret_mark)
 
 int queue_copy_after(struct queue *q, uint64_t mark)
 {
-    return mark > q->marks ? err_set(q->err, -EINVAL, "no such mark") : call(q);
+    return mark > q->marks ? err_set(q->common.err, -EINVAL, "no such mark") : call(q);
 }
 
 int queue_poll(struct queue *q, struct copy_progress *ret_progress)
@@ -297,7 +284,7 @@ int queue_poll(struct queue *q, struct copy_progress *ret_progress)
 
 int queue_wait_copy(struct queue *q, uint64_t ticket)
 {
-    return ticket > q->tickets ? err_set(q->err, -EINVAL, "no such copy") : call(q);
+    return ticket > q->tickets ? err_set(q->common.err, -EINVAL, "no such copy") : call(q);
 }
 
 const char *queue_card_name(const struct queue *)

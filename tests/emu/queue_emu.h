@@ -16,8 +16,10 @@ void emu_set_faults(const struct emu_faults *faults);
 
 struct emu_counts {
     uint64_t calls, kernels, waits;
-    uint64_t overruns;     /* buffers around which bytes were written */
-    uint64_t leaked_bytes; /* of cards that have been closed */
+    uint64_t alone;              /* launches and copies that were not part of a graph */
+    uint64_t graphs, graph_runs; /* made, and runs that were one */
+    uint64_t overruns;           /* buffers around which bytes were written */
+    uint64_t leaked_bytes;       /* of cards that have been closed */
 };
 void emu_get_counts(struct emu_counts *ret_counts);
 

@@ -16,6 +16,7 @@ static const struct rig_shape shapes[] = {
     { .vram = LEAST, .ram = LEAST, .hints = true },
     { .vram = MOST, .ram = LEAST, .help = true, .hints = true },
     { .vram = MOST, .ram = HALF },
+    { .vram = ALL, .ram = HALF, .fill = true },
 };
 
 static void fault_setup(void)

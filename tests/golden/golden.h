@@ -54,6 +54,10 @@ struct golden_run_options {
 int golden_run(const struct model *model, const struct golden *like, const struct golden_run_options *options,
                struct golden **ret_ours, struct err *err);
 
+/* A tiny model on another device (and in chunks): the very bits of the CPU, in every row of logits, of router logits
+ * and of every residual stream, or the test says which differ (golden_same.c). */
+void golden_expect_same_as_cpu(const char *model_name, const struct golden_run_options *on_device);
+
 /* How far we are from it. Distances are normalised mean squared errors: |ours - theirs|^2 / |theirs|^2, of a row. A
  * flip is a (layer, token) where another set of experts was chosen; a token with a flip is set aside from `kept`. */
 struct golden_distance {

@@ -6,10 +6,8 @@
 #include "emu/queue_emu.h"
 #include "emu/under_test.h"
 #include "tests/golden/golden.h"
-#include "tests/support/tiny_model.h"
 
 #include <criterion/criterion.h>
-#include <string.h>
 
 static int open_like(void *ctx, const struct cpu_device_options *like, struct device **ret_device, struct err *err)
 {
@@ -20,41 +18,14 @@ static int open_like(void *ctx, const struct cpu_device_options *like, struct de
     return gpu_under_test(&options, ret_device, err);
 }
 
-static bool same(const float *a, const float *b, size_t n)
-{
-    return memcmp(a, b, n * sizeof(*a)) == 0;
-}
-
 static void compare(const char *name, uint32_t chunk)
 {
-    struct golden_run_options on_cpu = { 0 };
-    struct golden_run_options on_gpu = { .chunk = chunk, .on_device_open = open_like };
-    const char *path = tiny_model_path(name);
-    struct golden *theirs, *cpu, *ours;
-    struct model *model;
     struct emu_counts counts;
-    struct err err = { 0 };
 
-    cr_assert_eq(model_open(path, &model, &err), 0, "%s", err_text(&err));
-    cr_assert_eq(golden_open(path, model, &theirs, &err), 0, "%s", err_text(&err));
-    cr_assert_eq(golden_run(model, theirs, &on_cpu, &cpu, &err), 0, "%s", err_text(&err));
-    cr_assert_eq(golden_run(model, theirs, &on_gpu, &ours, &err), 0, "%s: %s", name, err_text(&err));
-    for (uint32_t i = 0; i < ours->n_prompts; i++) {
-        const struct golden_prompt *a = &ours->prompts[i], *b = &cpu->prompts[i];
-        const struct hparams *hp = model_hparams(model);
-
-        cr_expect(same(a->logits, b->logits, (size_t)a->n_rows * hp->n_vocab), "%s: logits", name);
-        cr_expect(same(a->router, b->router, (size_t)ours->n_moe_layers * a->n_rows * hp->n_experts), "%s: router",
-                  name);
-        cr_expect(same(a->layers, b->layers, (size_t)hp->n_layers * a->n_rows * hp->n_embd), "%s: residual", name);
-    }
+    golden_expect_same_as_cpu(name, &(struct golden_run_options){ .chunk = chunk, .on_device_open = open_like });
     emu_get_counts(&counts);
     cr_expect_eq(counts.overruns, 0);
     cr_expect_eq(counts.leaked_bytes, 0);
-    golden_close(ours);
-    golden_close(cpu);
-    golden_close(theirs);
-    model_close(model);
 }
 
 #define ON_GPU(name, model, chunk) \

@@ -17,4 +17,12 @@ TESTS += $(tier_tests)
 tests_unit_test_tier_SOURCES = tests/unit/test_tier.c $(support_device_rig)
 tests_unit_test_tier_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_tier_LDADD = $(LIBS_PREFETCH) $(SYS_CACHE) $(CRITERION_LIBS)
+
+if HAVE_EMU
+check_PROGRAMS += tests/residency/test_residency_gpu
+TESTS += tests/residency/test_residency_gpu
+tests_residency_test_residency_gpu_SOURCES = tests/residency/test_residency_gpu.c $(support_device_rig) $(emu_sources)
+tests_residency_test_residency_gpu_CPPFLAGS = $(CRITERION_CPPFLAGS) -I$(top_srcdir)/tests
+tests_residency_test_residency_gpu_LDADD = tests/emu/libgpu_emu.a $(LIBS_PREFETCH) $(SYS_CACHE) $(CRITERION_LIBS)
+endif
 endif

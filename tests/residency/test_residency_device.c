@@ -96,3 +96,12 @@ Test(residency_device, what_is_needed_comes_before_what_is_expected)
     rig_close(&run);
     rig_teardown();
 }
+
+Test(residency_device, with_everything_there_an_eval_is_one_hand_off)
+{
+    rig_check_one_hand_off("llama-f32", ALL);
+    rig_check_one_hand_off("olmoe-q4_0", LEAST);
+    rig_check_one_hand_off("qwen2moe-q8_0", HALF);
+    rig_check_one_hand_off("qwen3moe-dense-first-f32", LEAST);
+    rig_check_one_hand_off("qwen3moe-q4_k", QUARTER);
+}

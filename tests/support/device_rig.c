@@ -10,6 +10,7 @@
 
 enum { N_PREDICT = 1 };
 
+int (*rig_device_open)(const struct gpu_options *options, struct device **ret_device, struct err *err);
 struct sim rig_sim;
 struct io_sim rig_io;
 struct model *rig_model;
@@ -27,6 +28,7 @@ static struct forward_options forward_options_of(struct device *helper)
                                      .kv_type = KV_F16,
                                      .helper = helper,
                                      .help_rows = helper != NULL ? 1 : 0,
+                                     .stay_rows = RIG_CHUNK,
                                      .predict_rows = N_PREDICT };
 }
 
@@ -151,7 +153,8 @@ int rig_open(struct rig_run *run, const struct rig_shape *shape)
     forward_cpu_options(rig_model, &options, &cpu);
     gpu =
         (struct gpu_options){ .max_rows = cpu.max_rows, .max_ff = cpu.max_ff, .max_expert_rows = cpu.max_expert_rows };
-    r = sim_device_open(&rig_sim, &gpu, &run->device, &run->err);
+    r = rig_device_open != NULL ? rig_device_open(&gpu, &run->device, &run->err)
+                                : sim_device_open(&rig_sim, &gpu, &run->device, &run->err);
     if (r == 0)
         r = cpu_device_open(&cpu, &run->helper, &run->err);
     if (r == 0)
@@ -163,7 +166,10 @@ int rig_open(struct rig_run *run, const struct rig_shape *shape)
     options = forward_options_of(shape->help ? run->helper : NULL);
     options.hooks = (struct forward_hooks){ .on_route = on_route, .ctx = run, .no_logits = true };
     run->hinted = shape->hints ? tier_door(run->tier) : NULL;
-    return forward_open(rig_model, run->device, tier_door(run->tier), &options, NULL, NULL, &run->forward, &run->err);
+    r = forward_open(rig_model, run->device, tier_door(run->tier), &options, NULL, NULL, &run->forward, &run->err);
+    while (r == 0 && shape->fill && tier_idle(run->tier))
+        ;
+    return r;
 }
 
 void rig_close(struct rig_run *run)
@@ -185,4 +191,78 @@ void rig_sim_reset(uint64_t seed, uint64_t copy_rate)
         .n_threads = 1, .seed = seed, .copy_rate = copy_rate, .compute_rate = 50ull << 30, .max_level = CPU_LEVEL_BEST
     };
     rig_io = (struct io_sim){ .order = IO_SIM_RANDOM };
+}
+
+void rig_fill(struct rig_run *run)
+{
+    const struct expert_layout *layout = model_layout(rig_model);
+    struct tier_stats stats;
+
+    for (uint32_t i = 0; tier_idle(run->tier); i++)
+        cr_assert_lt(i, 20 * layout->n_layers * layout->n_experts, "there is always more to fill");
+    tier_stats(run->tier, &stats);
+    cr_assert_eq(stats.slots_used, layout->n_layers * layout->n_experts);
+}
+
+static uint64_t waits_of_rows(struct rig_run *run, const char *what)
+{
+    uint64_t before = run->device->n_waits;
+
+    cr_assert_eq(rig_rows(run, NULL), 0, "%s: %s", what, err_text(&run->err));
+    rig_assert_same(what);
+    return run->device->n_waits - before;
+}
+
+/* The last row again, of which the best alone come back, the very ones; and all of it where somebody wants all. */
+static void check_best(struct rig_run *run)
+{
+    enum { BEST = 7 };
+    struct batch_span span = { .pos0 = RIG_ROWS - 1, .n_tokens = 1, .tokens = tokens + RIG_ROWS - 1, .best = BEST };
+    const float *row = expected + (size_t)(RIG_ROWS - 1) * n_vocab, *all;
+    const struct token_logit *best;
+    uint64_t waits = run->device->n_waits;
+    uint32_t n;
+
+    cr_assert_eq(forward_eval(run->forward, &span, 1, NULL, NULL, &all, &run->err), 0, "%s", err_text(&run->err));
+    best = forward_best(run->forward, &n);
+    cr_assert_eq(run->device->n_waits - waits, 1);
+    cr_assert_eq(n, BEST);
+    cr_assert_null(all);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t rank = 0;
+
+        for (int32_t t = 0; t < (int32_t)n_vocab; t++)
+            rank += row[t] > best[i].logit || (row[t] == best[i].logit && t < best[i].token);
+        cr_assert_eq(rank, i);
+        cr_assert_eq(memcmp(&row[best[i].token], &best[i].logit, sizeof(float)), 0);
+    }
+    span.all_logits = true;
+    cr_assert_eq(forward_eval(run->forward, &span, 1, NULL, NULL, &all, &run->err), 0, "%s", err_text(&run->err));
+    cr_assert_null(forward_best(run->forward, &n));
+    cr_assert_eq(memcmp(all, row, n_vocab * sizeof(float)), 0);
+}
+
+void rig_check_one_hand_off(const char *name, enum share ram)
+{
+    const struct rig_shape shape = { .vram = ALL, .ram = ram };
+    struct rig_run run = { 0 };
+    struct tier_stats before, after;
+
+    rig_setup(name);
+    rig_sim_reset(ram + 1, 0);
+    cr_assert_eq(rig_open(&run, &shape), 0, "%s", err_text(&run.err));
+    rig_fill(&run);
+    tier_stats(run.tier, &before);
+    cr_assert_eq(waits_of_rows(&run, name), RIG_EVALS);
+    cr_assert_eq(waits_of_rows(&run, name), RIG_EVALS);
+    tier_stats(run.tier, &after);
+    cr_assert_eq(after.passes - before.passes, 2 * RIG_EVALS - 1);
+    cr_assert_geq(after.hits - before.hits, 2 * RIG_EVALS * model_layout(rig_model)->n_layers);
+    cr_assert_eq(after.copies, before.copies);
+    check_best(&run);
+    cr_assert(tier_give_back(run.tier, 1));
+    cr_assert_gt(waits_of_rows(&run, "with fewer slots"), RIG_EVALS);
+    cr_assert_eq(rig_sim.n_misuse + rig_sim.n_races, 0, "%s", rig_sim.complaint);
+    rig_close(&run);
+    rig_teardown();
 }

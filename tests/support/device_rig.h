@@ -22,6 +22,7 @@ enum share { LEAST, QUARTER, HALF, MOST, ALL, SHARES }; /* most: five sixths */
 struct rig_shape {
     enum share vram, ram;
     bool inclusive, help, hints;
+    bool fill; /* slots are filled before anybody asks, as far as that goes */
 };
 
 /* What one run is made of. */
@@ -35,6 +36,8 @@ struct rig_run {
     struct err err;
 };
 
+/* Opens the device of rig_open; NULL: the simulated one. */
+extern int (*rig_device_open)(const struct gpu_options *options, struct device **ret_device, struct err *err);
 extern struct sim rig_sim;
 extern struct io_sim rig_io;
 extern struct model *rig_model;
@@ -50,7 +53,14 @@ void rig_close(struct rig_run *run); /* and none of the device's memory is lost 
 /* The prompt in chunks, then token by token, from position *row on; a failed eval is done again when `on_failure` (may
  * be NULL) says 0. Returns 0 at the end, or what on_failure said. */
 int rig_rows(struct rig_run *run, int (*on_failure)(struct rig_run *run, int code));
+/* Evals that rig_rows takes. */
+enum { RIG_EVALS = (RIG_PROMPT + RIG_CHUNK - 1) / RIG_CHUNK + RIG_STEPS };
 /* Same bits as the CPU's, or the test says where they part. */
 void rig_assert_same(const char *what);
+/* Until every expert that has a slot lies in it. */
+void rig_fill(struct rig_run *run);
+/* With every expert on the device, an eval is one hand-off; with a few of them gone it is more; and the bits are those
+ * of the CPU in either case. `name` of a model. */
+void rig_check_one_hand_off(const char *name, enum share ram);
 
 #endif

@@ -9,7 +9,7 @@
 #define F32(n) ((size_t)(n) * sizeof(float))
 
 /* A compute operation: everything before it is done, since it is done at once. */
-static int compute_begin(struct sim_device *d)
+int sim_compute_begin(struct sim_device *d)
 {
     int r = sim_call(d);
 
@@ -18,12 +18,12 @@ static int compute_begin(struct sim_device *d)
     return r;
 }
 
-static int bad_call(struct sim_device *d, const char *what)
+int sim_bad_call(struct sim_device *d, const char *what)
 {
     return err_set(&d->device.err, -EFAULT, "%s: %s", what, d->sim->complaint);
 }
 
-static int ended(struct sim_device *d, int r)
+int sim_ended(struct sim_device *d, int r)
 {
     if (r < 0)
         d->device.err = d->cpu->err;
@@ -48,13 +48,13 @@ static int sim_upload(struct device *device, void *dst, const void *src, size_t 
 {
     struct sim_device *d = sim_of(device);
     bool bad = false;
-    int r = compute_begin(d);
+    int r = sim_compute_begin(d);
     void *real = r == 0 ? sim_real(d, dst, bytes, &bad) : NULL;
 
     if (r < 0)
         return r;
     if (bad || !sim_is_host(d, src, bytes))
-        return bad_call(d, "upload");
+        return sim_bad_call(d, "upload");
     memcpy(real, src, bytes);
     d->sim->n_uploads++;
     return 0;
@@ -64,13 +64,13 @@ static int sim_download(struct device *device, void *dst, const void *src, size_
 {
     struct sim_device *d = sim_of(device);
     bool bad = false;
-    int r = compute_begin(d);
+    int r = sim_compute_begin(d);
     void *real = r == 0 ? sim_real(d, src, bytes, &bad) : NULL;
 
     if (r < 0)
         return r;
     if (bad || !sim_is_host(d, dst, bytes))
-        return bad_call(d, "download");
+        return sim_bad_call(d, "download");
     sim_compute_flush(d, true);
     memcpy(dst, real, bytes);
     d->sim->n_downloads++;
@@ -80,7 +80,7 @@ static int sim_download(struct device *device, void *dst, const void *src, size_
 static int sim_sync(struct device *device)
 {
     struct sim_device *d = sim_of(device);
-    int r = compute_begin(d);
+    int r = sim_compute_begin(d);
 
     if (r == 0)
         sim_compute_flush(d, true);
@@ -102,7 +102,7 @@ static int sim_acts_open(struct device *device, uint32_t max_rows, uint32_t max_
     d->scratch_bytes += bytes;
     if (d->sim->used_bytes > d->sim->most_bytes)
         d->sim->most_bytes = d->sim->used_bytes;
-    return ended(d, d->cpu->ops->acts_open(d->cpu, max_rows, max_cols, ret_acts));
+    return sim_ended(d, d->cpu->ops->acts_open(d->cpu, max_rows, max_cols, ret_acts));
 }
 
 static void sim_acts_close(struct device *device, struct acts *acts)
@@ -122,12 +122,12 @@ static int sim_acts_set(struct device *device, struct acts *acts, const float *x
 {
     struct sim_device *d = sim_of(device);
     bool bad = false;
-    int r = compute_begin(d);
+    int r = sim_compute_begin(d);
     const float *real = r == 0 ? sim_real(d, x, F32(n_rows) * n_cols, &bad) : NULL;
 
     return r < 0 ? r
-           : bad ? bad_call(d, "acts_set")
-                 : ended(d, d->cpu->ops->acts_set(d->cpu, acts, real, n_rows, n_cols));
+           : bad ? sim_bad_call(d, "acts_set")
+                 : sim_ended(d, d->cpu->ops->acts_set(d->cpu, acts, real, n_rows, n_cols));
 }
 
 static int sim_embed(struct device *device, const struct weight *table, const int32_t *ids, uint32_t n, float *y)
@@ -136,15 +136,15 @@ static int sim_embed(struct device *device, const struct weight *table, const in
     bool bad = false;
     struct weight real;
     float *to;
-    int r = compute_begin(d);
+    int r = sim_compute_begin(d);
 
     if (r < 0)
         return r;
     real = weight_real(d, table, &bad);
     to = sim_real(d, y, F32(n) * table->cols, &bad);
     if (bad || !sim_is_host(d, ids, n * sizeof(*ids)))
-        return bad_call(d, "embed");
-    return ended(d, d->cpu->ops->embed(d->cpu, &real, ids, n, to));
+        return sim_bad_call(d, "embed");
+    return sim_ended(d, d->cpu->ops->embed(d->cpu, &real, ids, n, to));
 }
 
 static int sim_rms_norm(struct device *device, const float *x, const float *w, float eps, uint32_t n_rows,
@@ -154,14 +154,15 @@ static int sim_rms_norm(struct device *device, const float *x, const float *w, f
     bool bad = false;
     const float *from, *by;
     float *to;
-    int r = compute_begin(d);
+    int r = sim_compute_begin(d);
 
     if (r < 0)
         return r;
     from = sim_real(d, x, F32(n_rows) * n_cols, &bad);
     by = sim_real(d, w, F32(n_cols), &bad);
     to = sim_real(d, y, F32(n_rows) * n_cols, &bad);
-    return bad ? bad_call(d, "rms_norm") : ended(d, d->cpu->ops->rms_norm(d->cpu, from, by, eps, n_rows, n_cols, to));
+    return bad ? sim_bad_call(d, "rms_norm")
+               : sim_ended(d, d->cpu->ops->rms_norm(d->cpu, from, by, eps, n_rows, n_cols, to));
 }
 
 static int sim_linear(struct device *device, struct acts *acts, const struct linear *lin, uint32_t n_lin)
@@ -169,7 +170,7 @@ static int sim_linear(struct device *device, struct acts *acts, const struct lin
     struct sim_device *d = sim_of(device);
     struct linear real[8];
     bool bad = n_lin > 8;
-    int r = compute_begin(d);
+    int r = sim_compute_begin(d);
 
     if (r < 0)
         return r;
@@ -178,7 +179,7 @@ static int sim_linear(struct device *device, struct acts *acts, const struct lin
         real[i].bias = sim_real(d, lin[i].bias, F32(lin[i].w.rows), &bad);
         real[i].y = sim_real(d, lin[i].y, F32(lin[i].w.rows), &bad);
     }
-    return bad ? bad_call(d, "linear") : ended(d, d->cpu->ops->linear(d->cpu, acts, real, n_lin));
+    return bad ? sim_bad_call(d, "linear") : sim_ended(d, d->cpu->ops->linear(d->cpu, acts, real, n_lin));
 }
 
 static int sim_rope(struct device *device, const struct rope *rope, float *x, const uint32_t *pos, uint32_t n_tokens,
@@ -187,14 +188,14 @@ static int sim_rope(struct device *device, const struct rope *rope, float *x, co
     struct sim_device *d = sim_of(device);
     bool bad = false;
     float *real;
-    int r = compute_begin(d);
+    int r = sim_compute_begin(d);
 
     if (r < 0)
         return r;
     real = sim_real(d, x, F32(n_tokens) * n_heads * head_dim, &bad);
     if (bad || !sim_is_host(d, pos, n_tokens * sizeof(*pos)) || !sim_is_host(d, rope->inv_freq, F32(rope->n_rot / 2)))
-        return bad_call(d, "rope");
-    return ended(d, d->cpu->ops->rope(d->cpu, rope, real, pos, n_tokens, n_heads, head_dim));
+        return sim_bad_call(d, "rope");
+    return sim_ended(d, d->cpu->ops->rope(d->cpu, rope, real, pos, n_tokens, n_heads, head_dim));
 }
 
 static struct kv_view kv_real(struct sim_device *d, const struct kv_view *kv, enum kv_type type, uint32_t n_kv_heads,
@@ -213,15 +214,15 @@ static int sim_kv_store(struct device *device, const struct kv_view *kv, enum kv
     bool bad = false;
     struct kv_view real;
     const float *rk, *rv;
-    int r = compute_begin(d);
+    int r = sim_compute_begin(d);
 
     if (r < 0)
         return r;
     real = kv_real(d, kv, type, n_kv_heads, head_dim, &bad);
     rk = sim_real(d, k, bytes, &bad);
     rv = sim_real(d, v, bytes, &bad);
-    return bad ? bad_call(d, "kv_store")
-               : ended(d, d->cpu->ops->kv_store(d->cpu, &real, type, pos0, n, n_kv_heads, head_dim, rk, rv));
+    return bad ? sim_bad_call(d, "kv_store")
+               : sim_ended(d, d->cpu->ops->kv_store(d->cpu, &real, type, pos0, n, n_kv_heads, head_dim, rk, rv));
 }
 
 static int sim_attention(struct device *device, const struct attention *a)
@@ -230,14 +231,14 @@ static int sim_attention(struct device *device, const struct attention *a)
     size_t bytes = F32(a->n_tokens) * a->n_heads * a->head_dim;
     struct attention real = *a;
     bool bad = false;
-    int r = compute_begin(d);
+    int r = sim_compute_begin(d);
 
     if (r < 0)
         return r;
     real.q = sim_real(d, a->q, bytes, &bad);
     real.y = sim_real(d, a->y, bytes, &bad);
     real.kv = kv_real(d, &a->kv, a->kv_type, a->n_kv_heads, a->head_dim, &bad);
-    return bad ? bad_call(d, "attention") : ended(d, d->cpu->ops->attention(d->cpu, &real));
+    return bad ? sim_bad_call(d, "attention") : sim_ended(d, d->cpu->ops->attention(d->cpu, &real));
 }
 
 static int sim_route(struct device *device, const struct route *route, const float *logits, uint32_t n,
@@ -247,16 +248,16 @@ static int sim_route(struct device *device, const struct route *route, const flo
     size_t n_out = (size_t)n * route->n_used;
     bool bad = false;
     const float *real;
-    int r = compute_begin(d);
+    int r = sim_compute_begin(d);
 
     if (r < 0)
         return r;
     real = sim_real(d, logits, F32(n) * route->n_experts, &bad);
     if (bad || !sim_is_host(d, ret_ids, n_out * sizeof(*ret_ids)) || !sim_is_host(d, ret_weights, F32(n_out)))
-        return bad_call(d, "route");
+        return sim_bad_call(d, "route");
     sim_compute_flush(d, true);
     d->sim->n_routes++;
-    return ended(d, d->cpu->ops->route(d->cpu, route, real, n, ret_ids, ret_weights));
+    return sim_ended(d, d->cpu->ops->route(d->cpu, route, real, n, ret_ids, ret_weights));
 }
 
 static uint32_t *rows_copy(const uint32_t *rows, uint32_t n)
@@ -267,19 +268,23 @@ static uint32_t *rows_copy(const uint32_t *rows, uint32_t n)
     return copy;
 }
 
+void sim_weight_read(struct sim_device *d, struct weight *w, bool *bad)
+{
+    const void *p = w->data;
+
+    *w = weight_real(d, w, bad);
+    if (!*bad)
+        sim_read(d, p, weight_bytes(w));
+}
+
 static void call_take(struct sim_device *d, const struct expert_call *from, struct expert_call *to, bool *bad)
 {
     *to = *from;
-    to->gate = weight_real(d, &from->gate, bad);
-    to->up = weight_real(d, &from->up, bad);
-    to->down = weight_real(d, &from->down, bad);
+    sim_weight_read(d, &to->gate, bad);
+    sim_weight_read(d, &to->up, bad);
+    sim_weight_read(d, &to->down, bad);
     to->src = rows_copy(from->src, from->n_rows);
     to->dst = rows_copy(from->dst, from->n_rows);
-    if (*bad)
-        return;
-    sim_read(d, from->gate.data, weight_bytes(&from->gate));
-    sim_read(d, from->up.data, weight_bytes(&from->up));
-    sim_read(d, from->down.data, weight_bytes(&from->down));
 }
 
 /* Experts are what slots are reused under, so they alone are run later than they are asked for. */
@@ -301,7 +306,7 @@ static int sim_experts(struct device *device, struct acts *acts, const struct ex
     c->y = sim_real(d, y, n_calls > 0 ? F32(calls[0].down.rows) : 0, &bad);
     if (bad) {
         sim_command_free(c);
-        return bad_call(d, "experts");
+        return sim_bad_call(d, "experts");
     }
     sim_compute_add(d, c);
     return 0;
@@ -314,15 +319,15 @@ static int sim_combine(struct device *device, float *x, const float *y, const fl
     bool bad = false;
     const float *from;
     float *to;
-    int r = compute_begin(d);
+    int r = sim_compute_begin(d);
 
     if (r < 0)
         return r;
     to = sim_real(d, x, F32(n) * n_embd, &bad);
     from = sim_real(d, y, F32(n) * n_used * n_embd, &bad);
     if (bad || !sim_is_host(d, weights, F32(n) * n_used))
-        return bad_call(d, "combine");
-    return ended(d, d->cpu->ops->combine(d->cpu, to, from, weights, n, n_used, n_embd));
+        return sim_bad_call(d, "combine");
+    return sim_ended(d, d->cpu->ops->combine(d->cpu, to, from, weights, n, n_used, n_embd));
 }
 
 static int sim_add(struct device *device, float *x, const float *y, const float *gate, uint32_t n, uint32_t n_cols)
@@ -331,14 +336,14 @@ static int sim_add(struct device *device, float *x, const float *y, const float 
     bool bad = false;
     const float *from, *by;
     float *to;
-    int r = compute_begin(d);
+    int r = sim_compute_begin(d);
 
     if (r < 0)
         return r;
     to = sim_real(d, x, F32(n) * n_cols, &bad);
     from = sim_real(d, y, F32(n) * n_cols, &bad);
     by = sim_real(d, gate, F32(n), &bad);
-    return bad ? bad_call(d, "add") : ended(d, d->cpu->ops->add(d->cpu, to, from, by, n, n_cols));
+    return bad ? sim_bad_call(d, "add") : sim_ended(d, d->cpu->ops->add(d->cpu, to, from, by, n, n_cols));
 }
 
 static void sim_close(struct device *device)
@@ -414,7 +419,7 @@ int sim_device_open(struct sim *sim, const struct gpu_options *options, struct d
     d->sim = sim;
     d->random = sim->seed;
     snprintf(d->name, sizeof(d->name), "sim:%u", options->index);
-    d->device = (struct device){ .ops = &sim_ops, .copy = &sim_copy_ops, .name = d->name };
+    d->device = (struct device){ .ops = &sim_ops, .copy = &sim_copy_ops, .stay = &sim_stay_ops, .name = d->name };
     d->scratch_bytes = scratch;
     sim->used_bytes += scratch;
     r = sim_memory_open(d, sim->memory_bytes);

@@ -47,6 +47,7 @@ struct sim {
     uint64_t n_calls;
     uint64_t n_copies, n_copy_bytes, n_to_host, n_marks, n_fences;
     uint64_t n_uploads, n_downloads, n_syncs, n_routes, n_waits;
+    uint64_t n_routed, n_fetched_bytes;
     uint64_t n_misuse, n_races;
     uint64_t used_bytes, most_bytes; /* of memory */
     uint64_t now_ns;                 /* the host's clock */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * sim_internal.h: what the files of the simulated device share: sim_device.c (operations), sim_memory.c (addresses),
- * sim_stream.c (queues, fences, time).
+ * sim_stream.c (queues, fences, time), sim_stay.c (compute/device_stay.h).
  */
 #ifndef EXPERTD_TESTS_SUPPORT_SIM_INTERNAL_H
 #define EXPERTD_TESTS_SUPPORT_SIM_INTERNAL_H
@@ -81,6 +81,16 @@ void sim_free(struct device *device, void *p, size_t bytes);
 void *sim_real(struct sim_device *d, const void *p, size_t bytes, bool *bad);
 bool sim_is_host(struct sim_device *d, const void *p, size_t bytes);
 int sim_misuse(struct sim_device *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* sim_device.c */
+/* A compute operation: everything before it is done, since it is done at once. */
+int sim_compute_begin(struct sim_device *d);
+int sim_bad_call(struct sim_device *d, const char *what);
+int sim_ended(struct sim_device *d, int r);
+/* Experts are computed from it now: seen to be there, and its data where it really lies. */
+void sim_weight_read(struct sim_device *d, struct weight *w, bool *bad);
+
+extern const struct device_stay_ops sim_stay_ops;
 
 /* sim_stream.c */
 extern const struct device_copy_ops sim_copy_ops;

@@ -206,6 +206,7 @@ Test(tier, the_devices_memory_is_what_was_said)
                                        .max_batch = RIG_CHUNK,
                                        .max_logits = RIG_CHUNK,
                                        .kv_type = KV_F16,
+                                       .stay_rows = RIG_CHUNK,
                                        .predict_rows = 1 };
     struct cpu_device_options like = { 0 };
     struct gpu_options gpu;
