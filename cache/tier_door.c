@@ -390,33 +390,46 @@ static bool guess_copy(struct tier *t, uint32_t key)
     return false;
 }
 
-/* What a few tokens may want next comes up from RAM, in its order; what lies on the drive is wished of the cache. A
- * prompt's next layer is only wished for: it would push itself out. */
+/* Where it lies already it stays until the next request; whether that is so. */
+static bool expected_there(struct tier *t, uint32_t key)
+{
+    if (t->slot_of[key] == SLOT_NONE)
+        return false;
+    t->slot[t->slot_of[key]].expected = t->request_number;
+    return true;
+}
+
+/* What lies on the drive is wished of the cache. */
 static void door_hint(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n)
 {
     struct tier *t = of(door);
     int index = expert_layout_find(t->layout, layer);
     size_t n_wishes = 0;
-    bool room;
 
-    if (index < 0)
-        return;
-    room = n <= t->transit[t->class_of_layer[index]].n_wanted / 2;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && index >= 0; i++) {
         uint32_t key = (uint32_t)index * t->layout->n_experts + ids[i];
 
-        if (ids[i] >= t->layout->n_experts)
-            continue;
-        if (t->slot_of[key] != SLOT_NONE)
-            t->slot[t->slot_of[key]].expected = t->request_number;
-        else if (!cache_has(t->cache, key))
+        if (ids[i] < t->layout->n_experts && !expected_there(t, key) && !cache_has(t->cache, key))
             t->wishes[n_wishes++ % t->layout->n_experts] = ids[i];
-        else if (room)
-            room = guess_copy(t, key);
     }
     n_wishes = n_wishes < t->inner->max_request ? n_wishes : t->inner->max_request;
     if (n_wishes > 0 && t->inner->ops->hint != NULL)
         t->inner->ops->hint(t->inner, layer, t->wishes, n_wishes);
+}
+
+/* What a few tokens may want next comes up from RAM, in its order. A prompt's next layer would push itself out. */
+static void door_lift(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n)
+{
+    struct tier *t = of(door);
+    int index = expert_layout_find(t->layout, layer);
+    bool room = index >= 0 && n <= t->transit[t->class_of_layer[index]].n_wanted / 2;
+
+    for (size_t i = 0; i < n && room; i++) {
+        uint32_t key = (uint32_t)index * t->layout->n_experts + ids[i];
+
+        if (ids[i] < t->layout->n_experts && !expected_there(t, key) && cache_has(t->cache, key))
+            room = guess_copy(t, key);
+    }
 }
 
 static void door_poll(struct expert_door *door)
@@ -439,6 +452,7 @@ const struct expert_door_ops tier_door_ops = {
     .release = door_release,
     .abandon = door_abandon,
     .hint = door_hint,
+    .lift = door_lift,
     .poll = door_poll,
     .settled = door_settled,
     .look = door_look,

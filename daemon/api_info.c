@@ -215,22 +215,30 @@ static void put_shadow(const struct shadow_counts *s, struct jbuf *out)
     jbuf_printf(out, "\"oracle\":%" PRIu64 "}}", s->oracle);
 }
 
+/* What tokens took at each level of a governor; 0: never tried. */
+static void put_token_ms(const char *name, const struct lookahead_stats *l, enum lookahead_way way, struct jbuf *out)
+{
+    jbuf_printf(out, ",\"%s\":[", name);
+    for (int level = 0; level < GOVERNOR_LEVELS; level++)
+        jbuf_printf(out, "%s%.3f", level == 0 ? "" : ",", l->way[way].token_ns[level] / 1e6);
+    jbuf_put(out, "]");
+}
+
 static void put_prefetch(const struct engine_snapshot *s, struct jbuf *out)
 {
     const struct lookahead_stats *l = &s->lookahead;
     const struct cache_stats *c = &s->cache;
 
     jbuf_printf(out, "\"prefetch\":{\"level\":%u,\"guessed\":%" PRIu64 ",\"right\":%" PRIu64 ",\"chosen\":%" PRIu64,
-                l->level, l->near.guessed, l->near.right, l->near.chosen);
+                l->way[LOOKAHEAD_FROM_DRIVE].level, l->near.guessed, l->near.right, l->near.chosen);
     jbuf_printf(out, ",\"far_guessed\":%" PRIu64 ",\"far_right\":%" PRIu64, l->far.guessed, l->far.right);
     jbuf_printf(out,
                 ",\"reads\":%" PRIu64 ",\"hits\":%" PRIu64 ",\"late\":%" PRIu64 ",\"wasted\":%" PRIu64
                 ",\"bytes\":%" PRIu64 ",\"recall_over_misses\":%.4f",
                 c->hint_reads, c->hint_hits, c->hint_late, c->hint_wasted, c->hint_bytes,
                 ratio(c->hint_hits + c->hint_late, c->hint_hits + c->misses));
-    for (int level = 0; level < GOVERNOR_LEVELS; level++)
-        jbuf_printf(out, "%s%.3f", level == 0 ? ",\"token_ms\":[" : ",", l->token_ns[level] / 1e6);
-    jbuf_printf(out, "],\"warming\":%s}", s->warming ? "true" : "false");
+    put_token_ms("token_ms", l, LOOKAHEAD_FROM_DRIVE, out);
+    jbuf_printf(out, ",\"warming\":%s}", s->warming ? "true" : "false");
 }
 
 static void put_pressure(const struct pressure *p, uint64_t held, struct jbuf *out)
@@ -257,10 +265,11 @@ static void put_tier(const struct engine_snapshot *s, struct jbuf *out)
                 ",\"vram\":{\"hits\":%" PRIu64 ",\"copied\":%" PRIu64 ",\"by_cpu\":%" PRIu64
                 ",\"hit_rate\":%.4f,\"copies\":%" PRIu64 ",\"copy_bytes\":%" PRIu64 ",\"copy_ns\":%" PRIu64
                 ",\"promotions\":%" PRIu64 ",\"demotions\":%" PRIu64 ",\"guess_copies\":%" PRIu64
-                ",\"guess_hits\":%" PRIu64 ",\"guess_wasted\":%" PRIu64,
+                ",\"guess_hits\":%" PRIu64 ",\"guess_wasted\":%" PRIu64 ",\"guess_level\":%u",
                 t->hits, t->copied, t->helped, ratio(t->hits, t->hits + t->copied + t->helped), t->copies,
-                t->copy_bytes, t->copy_ns, t->promotions, t->demotions, t->guess_copies, t->guess_hits,
-                t->guess_wasted);
+                t->copy_bytes, t->copy_ns, t->promotions, t->demotions, t->guess_copies, t->guess_hits, t->guess_wasted,
+                s->lookahead.way[LOOKAHEAD_FROM_RAM].level);
+    put_token_ms("guess_token_ms", &s->lookahead, LOOKAHEAD_FROM_RAM, out);
     jbuf_printf(out,
                 ",\"wait_ns\":%" PRIu64 ",\"device_waits\":%" PRIu64 ",\"passes\":%" PRIu64 ",\"slots\":%" PRIu64
                 ",\"slots_used\":%" PRIu64 ",\"residents\":%" PRIu64 ",\"slot_bytes\":%" PRIu64

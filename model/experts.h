@@ -50,6 +50,9 @@ struct expert_door_ops {
     void (*arrange)(struct expert_door *, uint32_t layer, uint16_t *ids, size_t n);
     /* A wish, not a need (prefetch): may be ignored, never evicts what an open request needs. May be NULL. */
     void (*hint)(struct expert_door *, uint32_t layer, const uint16_t *ids, size_t n);
+    /* The same wish for those that lie in the host's memory, to have them brought up to the device; `hint` is for those
+     * that lie further away. May be NULL. */
+    void (*lift)(struct expert_door *, uint32_t layer, const uint16_t *ids, size_t n);
     /* Something else is being computed and takes its time: see to the reads, so that the drive does not run dry. Costs
      * microseconds; never blocks. May be NULL. */
     void (*poll)(struct expert_door *);

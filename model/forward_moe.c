@@ -103,6 +103,15 @@ int forward_shared(struct forward *f, uint32_t layer, uint32_t n, struct err *er
     return r < 0 ? forward_device_error(f, r, err) : 0;
 }
 
+/* What will be wanted with certainty, from wherever it lies. */
+static void expect(struct forward *f, uint32_t layer, const uint16_t *ids, uint32_t n)
+{
+    if (n > 0 && f->door->ops->hint != NULL)
+        f->door->ops->hint(f->door, layer, ids, n);
+    if (n > 0 && f->door->ops->lift != NULL)
+        f->door->ops->lift(f->door, layer, ids, n);
+}
+
 /* The part's experts are on their way. */
 static int go_on(struct forward *f, const struct part *part, struct err *err)
 {
@@ -111,8 +120,7 @@ static int go_on(struct forward *f, const struct part *part, struct err *err)
 
     if (r < 0)
         return r;
-    if (part->n_next > 0 && f->door->ops->hint != NULL)
-        f->door->ops->hint(f->door, part->next_layer, part->next, part->n_next);
+    expect(f, part->next_layer, part->next, part->n_next);
     if (hooks->on_request != NULL)
         hooks->on_request(hooks->ctx, part->layer, part->n_tokens);
     return 0;

@@ -30,6 +30,11 @@ uint32_t governor_level(const struct governor *g)
     return g->level;
 }
 
+bool governor_trying(const struct governor *g)
+{
+    return !g->fixed && g->left == 0;
+}
+
 static int by_size(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;

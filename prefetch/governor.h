@@ -41,6 +41,8 @@ void governor_init(struct governor *governor, uint32_t level);
 void governor_fix(struct governor *governor, uint32_t level);
 /* The level for the next token. */
 uint32_t governor_level(const struct governor *governor);
+/* Whether another level is being put beside the best: then nothing else should change from token to token. */
+bool governor_trying(const struct governor *governor);
 /* A token at that level took so long. */
 void governor_token(struct governor *governor, uint64_t ns);
 

@@ -5,7 +5,9 @@
  * Right after a layer's missing experts have been asked for, the next layer's router is applied to the residual stream
  * as it is; the experts it would choose are hinted at the door, which reads them at low priority while the layer at
  * hand computes; behind them, with what the drive has left, those of the layer after. The truth, when it comes, is
- * compared. How far this goes is the governor's decision (enum lookahead_level).
+ * compared. How far this goes is a governor's decision (enum lookahead_level), and where experts lie on a device, in
+ * RAM and on the drive, that of two: reading ahead may lose on a busy drive while copying ahead wins on an idle bus,
+ * and the other way round. They try levels by turns.
  *
  * Only small batches (decode) look ahead: a prompt's chunk wants most experts anyway, in file order.
  *
@@ -35,6 +37,9 @@ struct lookahead_options {
 /* The governor's levels: nothing; the better half of the next layer's guesses; all of them; the layer after, too. */
 enum lookahead_level { LOOKAHEAD_NONE, LOOKAHEAD_HALF, LOOKAHEAD_ALL, LOOKAHEAD_FAR };
 
+/* Where an expert is brought from: from the drive to RAM, from RAM to a device with memory of its own. */
+enum lookahead_way { LOOKAHEAD_FROM_DRIVE, LOOKAHEAD_FROM_RAM, LOOKAHEAD_WAYS };
+
 struct lookahead_counts {
     uint64_t guessed; /* experts named by guesses that have met the truth */
     uint64_t right;   /* of which the router then chose */
@@ -43,8 +48,10 @@ struct lookahead_counts {
 
 struct lookahead_stats {
     struct lookahead_counts near, far; /* guesses of the next layer, and of the one after */
-    uint32_t level;                    /* in force */
-    double token_ns[GOVERNOR_LEVELS];
+    struct {
+        uint32_t level; /* in force */
+        double token_ns[GOVERNOR_LEVELS];
+    } way[LOOKAHEAD_WAYS];
 };
 
 struct lookahead;

@@ -86,6 +86,7 @@ Test(residency_device, what_is_needed_comes_before_what_is_expected)
             cr_assert_eq(door->ops->request(door, layer, ids, layout->n_experts, &err), 0, "%s", err_text(&err));
             for (uint32_t n = 0; n < layout->n_experts; n++) {
                 door->ops->hint(door, next, ids, layout->n_experts);
+                door->ops->lift(door, next, ids, layout->n_used);
                 door->ops->hint(door, layer, ids, layout->n_experts);
                 cr_assert_eq(door->ops->next(door, &index, &view, &err), 1, "%s", err_text(&err));
                 door->ops->release(door, &view);

@@ -125,13 +125,19 @@ static uint64_t share_of(enum share share, uint64_t least, uint64_t pad)
     return all > least ? all : least;
 }
 
+static void expect_next(struct rig_run *run, uint32_t layer, const uint16_t *ids)
+{
+    run->hinted->ops->hint(run->hinted, layer, ids, model_hparams(rig_model)->n_used);
+    run->hinted->ops->lift(run->hinted, layer, ids, model_hparams(rig_model)->n_used);
+}
+
 static void on_route(void *ctx, uint32_t layer, const float *router, const uint16_t *ids, uint32_t n)
 {
     struct rig_run *run = ctx;
 
     cr_assert_null(router);
     if (run->hinted != NULL)
-        run->hinted->ops->hint(run->hinted, layer + 1, ids, model_hparams(rig_model)->n_used);
+        expect_next(run, layer + 1, ids);
 }
 
 int rig_open(struct rig_run *run, const struct rig_shape *shape)

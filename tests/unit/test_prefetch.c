@@ -117,6 +117,8 @@ struct rig {
     struct expert_layout layout;
     struct lookahead *la;
     uint16_t hinted[EXPERTS];
+    uint16_t lifted[EXPERTS];
+    uint32_t n_lifted, lifted_layer;
     uint32_t n_hinted, hinted_layer, n_hints, asked_layer; /* of the last hint; the one before: */
     uint32_t earlier_layer;
     uint16_t prediction[4 * USED];
@@ -134,7 +136,17 @@ static void hint(struct expert_door *door, uint32_t layer, const uint16_t *ids, 
     memcpy(rig->hinted, ids, n * sizeof(*ids));
 }
 
+static void lift(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n)
+{
+    struct rig *rig = (struct rig *)door;
+
+    rig->lifted_layer = layer;
+    rig->n_lifted = (uint32_t)n;
+    memcpy(rig->lifted, ids, n * sizeof(*ids));
+}
+
 static const struct expert_door_ops hint_ops = { .hint = hint };
+static const struct expert_door_ops tier_ops = { .hint = hint, .lift = lift };
 
 static int predict(void *ctx, uint32_t layer, uint32_t n, const uint16_t **ret_ids)
 {
@@ -145,7 +157,7 @@ static int predict(void *ctx, uint32_t layer, uint32_t n, const uint16_t **ret_i
     return rig->predict_code;
 }
 
-static void rig_open(struct rig *rig, enum lookahead_mode mode)
+static void rig_open_over(struct rig *rig, enum lookahead_mode mode, const struct expert_door_ops *ops)
 {
     struct lookahead_options options = { .mode = mode, .max_rows = 4, .predict = predict, .ctx = rig };
     struct err err = { 0 };
@@ -155,8 +167,13 @@ static void rig_open(struct rig *rig, enum lookahead_mode mode)
         rig->layers[i].layer = 2 + i; /* two dense ones before */
     rig->layout =
         (struct expert_layout){ .n_layers = LAYERS, .n_experts = EXPERTS, .n_used = USED, .layers = rig->layers };
-    rig->door.ops = &hint_ops;
+    rig->door.ops = ops;
     cr_assert_eq(lookahead_open(&rig->layout, &rig->door, &options, &rig->la, &err), 0, "%s", err_text(&err));
+}
+
+static void rig_open(struct rig *rig, enum lookahead_mode mode)
+{
+    rig_open_over(rig, mode, &hint_ops);
 }
 
 Test(lookahead, hints_the_next_layer_best_first_and_each_once)
@@ -243,18 +260,83 @@ Test(lookahead, auto_follows_the_governor)
     memcpy(rig.prediction, (uint16_t[]){ 5, 1 }, 2 * sizeof(uint16_t));
     for (int token = 0; token < 400; token++) {
         lookahead_stats(rig.la, &stats);
-        seen |= 1u << stats.level;
-        at_best += token >= 300 && stats.level == 1;
+        seen |= 1u << stats.way[LOOKAHEAD_FROM_DRIVE].level;
+        at_best += token >= 300 && stats.way[LOOKAHEAD_FROM_DRIVE].level == 1;
         rig.n_hinted = 0;
         lookahead_on_request(rig.la, 2, 1);
-        cr_assert_eq(rig.n_hinted, stats.level < USED ? stats.level : USED);
+        cr_assert_eq(rig.n_hinted,
+                     stats.way[LOOKAHEAD_FROM_DRIVE].level < USED ? stats.way[LOOKAHEAD_FROM_DRIVE].level : USED);
         lookahead_on_route(rig.la, 3, (uint16_t[]){ 1, 7 }, 1);
-        lookahead_on_pass(rig.la, 1, stats.level == 1 ? 500 : 1000);
+        lookahead_on_pass(rig.la, 1, stats.way[LOOKAHEAD_FROM_DRIVE].level == 1 ? 500 : 1000);
         lookahead_on_pass(rig.la, 100, 1); /* a prompt's chunk says nothing */
+        cr_assert_eq(stats.way[LOOKAHEAD_FROM_RAM].level, LOOKAHEAD_NONE, "there is no device to lift to");
     }
     cr_assert_eq(seen, 15, "every level has been tried");
     cr_assert_gt(at_best, 75);
     lookahead_close(rig.la);
+}
+
+Test(lookahead, lifts_what_it_hints)
+{
+    struct rig rig;
+
+    rig_open_over(&rig, LOOKAHEAD_ON, &tier_ops);
+    memcpy(rig.prediction, (uint16_t[]){ 5, 1, 3, 5 }, 4 * sizeof(uint16_t));
+    lookahead_on_request(rig.la, 3, 2);
+    cr_assert_eq(rig.lifted_layer, 4);
+    cr_assert_eq(rig.n_lifted, 3);
+    cr_assert_arr_eq(rig.lifted, rig.hinted, 3 * sizeof(uint16_t));
+    lookahead_close(rig.la);
+}
+
+/* A token's time by how much is read and how much is copied ahead of it. */
+struct costs {
+    double from_drive[GOVERNOR_LEVELS], from_ram[GOVERNOR_LEVELS];
+    uint32_t best[LOOKAHEAD_WAYS];
+};
+
+static void check_ways(const struct costs *c)
+{
+    uint32_t at_best[LOOKAHEAD_WAYS] = { 0 }, tried[LOOKAHEAD_WAYS] = { 0 }, both_off = 0;
+    struct lookahead_stats stats;
+    struct rig rig;
+
+    rig_open_over(&rig, LOOKAHEAD_AUTO, &tier_ops);
+    memcpy(rig.prediction, (uint16_t[]){ 5, 1 }, 2 * sizeof(uint16_t));
+    for (int token = 0; token < 5000; token++) {
+        uint32_t level[LOOKAHEAD_WAYS];
+
+        lookahead_stats(rig.la, &stats);
+        rig.n_hinted = rig.n_lifted = 0;
+        lookahead_on_request(rig.la, 2, 1);
+        lookahead_on_route(rig.la, 3, (uint16_t[]){ 1, 7 }, 1);
+        for (int way = 0; way < LOOKAHEAD_WAYS; way++) {
+            level[way] = stats.way[way].level;
+            tried[way] |= 1u << level[way];
+            at_best[way] += token >= 3000 && level[way] == c->best[way];
+        }
+        cr_assert_eq(rig.n_hinted, level[LOOKAHEAD_FROM_DRIVE] < USED ? level[LOOKAHEAD_FROM_DRIVE] : USED);
+        cr_assert_eq(rig.n_lifted, level[LOOKAHEAD_FROM_RAM] < USED ? level[LOOKAHEAD_FROM_RAM] : USED);
+        both_off += token >= 3000 && level[0] != c->best[0] && level[1] != c->best[1];
+        lookahead_on_pass(rig.la, 1,
+                          (uint64_t)(1e6 * noise() * c->from_drive[level[LOOKAHEAD_FROM_DRIVE]] *
+                                     c->from_ram[level[LOOKAHEAD_FROM_RAM]]));
+    }
+    cr_expect_eq(tried[0] & tried[1], 15, "every level has been tried, each way");
+    cr_expect_gt(at_best[LOOKAHEAD_FROM_DRIVE], 1800);
+    cr_expect_gt(at_best[LOOKAHEAD_FROM_RAM], 1800);
+    cr_expect_eq(both_off, 0, "they try by turns");
+    lookahead_close(rig.la);
+}
+
+/* What helps on the drive may hurt on the bus, and the other way round: neither is held to what is good for the other.
+ */
+Test(lookahead, drive_and_bus_are_governed_each_for_itself)
+{
+    check_ways(&(struct costs){ { 1, 0.9, 0.8, 0.85 }, { 1, 1.2, 1.4, 1.5 }, { 2, 0 } });
+    check_ways(&(struct costs){ { 1, 1.2, 1.3, 1.4 }, { 1, 0.9, 0.85, 0.7 }, { 0, 3 } });
+    check_ways(&(struct costs){ { 1, 0.8, 0.9, 1 }, { 1, 0.9, 0.8, 0.9 }, { 1, 2 } });
+    check_ways(&(struct costs){ { 1, 1, 1, 1 }, { 1, 0.7, 0.8, 0.9 }, { 0, 1 } });
 }
 
 Test(lookahead, no_memory_is_an_answer)
