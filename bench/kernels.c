@@ -238,7 +238,7 @@ int kernels_bench(int argc, char **argv)
     }
     if (mem_map(b.mib << 20, MEM_HUGE | MEM_POPULATE, &weights, NULL) < 0 ||
         mem_map((size_t)b.n_rows * COLS * sizeof(float), MEM_POPULATE, &x, NULL) < 0 ||
-        mem_map(((b.mib << 20) / 512 + (size_t)b.n_rows * PREFILL_WEIGHT_ROWS) * sizeof(float), MEM_POPULATE, &y,
+        mem_map(((b.mib << 20) / 256 + (size_t)b.n_rows * PREFILL_WEIGHT_ROWS) * sizeof(float), MEM_POPULATE, &y,
                 NULL) < 0) {
         fprintf(stderr, "bench: no memory for %zu MiB of weights\n", b.mib);
         return 1;

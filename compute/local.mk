@@ -12,6 +12,7 @@ libcompute_a_SOURCES = \
 	compute/cpu/kernels_c.c \
 	compute/cpu/levels.c compute/cpu/levels.h \
 	compute/cpu/product.c \
+	compute/cpu/shares.c \
 	compute/cpu/simple.c \
 	compute/cpu/threads.c compute/cpu/threads.h \
 	compute/cpu/tile_rows.h \

@@ -53,15 +53,35 @@ SIMD_INLINE __m256 act_scales(const struct act_super *a, size_t m)
     return _mm256_mask_i32gather_ps(_mm256_setzero_ps(), &a->d, index, _mm256_castsi256_ps(first_lanes(m)), 1);
 }
 
-enum { AHEAD_BYTES = 2048, CACHE_LINE = 64 };
+enum { AHEAD_BYTES = 2304, CACHE_LINE = 64 };
 
-/* Ask for what lies as far ahead as block i of some: `size` bytes each. */
-SIMD_INLINE void look_ahead(const uint8_t *p, size_t size, size_t i)
+/* What is to be fetched while row r of a run is multiplied: rows further on, or where reading goes on after the run. */
+SIMD_INLINE const uint8_t *run_ahead(const struct row_runs *runs, const struct row_run *run, size_t r)
 {
-    const char *ahead = (const char *)p + AHEAD_BYTES;
+    size_t bytes = runs->row_bytes, distance = bytes < AHEAD_BYTES ? AHEAD_BYTES / bytes * bytes : AHEAD_BYTES;
+    size_t at = r * bytes + distance, end = run->n_rows * bytes;
 
+    return at < end || run->next == NULL ? (const uint8_t *)run->w + at : (const uint8_t *)run->next + (at - end);
+}
+
+/* Ask for what lies at block i of `ahead`: blocks have `size` bytes. */
+SIMD_INLINE void look_ahead(const uint8_t *ahead, size_t size, size_t i)
+{
     for (size_t line = i * size / CACHE_LINE; line < (i + 1) * size / CACHE_LINE; line++)
-        _mm_prefetch(ahead + line * CACHE_LINE, _MM_HINT_T0);
+        _mm_prefetch((const char *)ahead + line * CACHE_LINE, _MM_HINT_T0);
+}
+
+/* One run and one act. */
+SIMD_INLINE struct row_runs one_run(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y)
+{
+    return (struct row_runs){
+        .run[0] = { w, n_rows, NULL, y }, .row_bytes = row_bytes, .n = n, .acts = { act }, .n_acts = 1
+    };
+}
+
+SIMD_INLINE size_t runs_rows(const struct row_runs *runs)
+{
+    return runs->run[0].n_rows > runs->run[1].n_rows ? runs->run[0].n_rows : runs->run[1].n_rows;
 }
 
 /* Which of 16 scales goes to each of the 32 pairs of weights 64c .. 64c+63. */

@@ -6,6 +6,8 @@
  * The heads of four blocks are taken apart at once. The weights' nibbles come 128 to a register, low ones and high
  * ones, so the activations are put into that order first, once for all rows. Eight blocks make a step: of one row, or,
  * when rows have only four, of two neighbours.
+ *
+ * `ahead` is where what is fetched meanwhile lies; NULL: nowhere, since it has been.
  */
 #include "compute/cpu/avx512_expand.h"
 
@@ -129,8 +131,8 @@ SIMD_INLINE __m512i block_sums(enum quant_type type, const uint8_t *p, const int
 }
 
 /* m <= 8 blocks. */
-SIMD_INLINE __m256 step_add(enum quant_type type, size_t block_bytes, const uint8_t *p, const struct act_step *act,
-                            size_t m, __m256 lanes)
+SIMD_INLINE __m256 step_add(enum quant_type type, size_t block_bytes, const uint8_t *p, const uint8_t *ahead,
+                            const struct act_step *act, size_t m, __m256 lanes)
 {
     __m512i sums[LANE_BLOCKS], mins[LANE_BLOCKS / 2], heads[2];
 
@@ -152,7 +154,8 @@ SIMD_INLINE __m256 step_add(enum quant_type type, size_t block_bytes, const uint
                 if (i % 2 == 1)
                     words = _mm512_zextsi256_si512(_mm512_extracti64x4_epi64(words, 1));
                 if (i < m) {
-                    look_ahead(p, block_bytes, i);
+                    if (ahead != NULL)
+                        look_ahead(ahead, block_bytes, i);
                     sums[i] = block_sums(type, p + i * block_bytes, act->q[i], words);
                 }
             }
@@ -162,23 +165,11 @@ SIMD_INLINE __m256 step_add(enum quant_type type, size_t block_bytes, const uint
     return lanes_sub(lanes, head_halves(heads, 1), act->d, half_sums(mins));
 }
 
-SIMD_INLINE float row_product(enum quant_type type, size_t block_bytes, const uint8_t *p, const struct act_step *acts,
-                              size_t n_blocks)
-{
-    __m256 lanes = _mm256_setzero_ps();
-
-    for (; n_blocks >= LANE_BLOCKS; n_blocks -= LANE_BLOCKS, p += LANE_BLOCKS * block_bytes, acts++)
-        lanes = step_add(type, block_bytes, p, acts, LANE_BLOCKS, lanes);
-    if (n_blocks > 0)
-        lanes = step_add(type, block_bytes, p, acts, n_blocks, lanes);
-    return sum8(lanes);
-}
-
 /* Two rows of four blocks, which fill four lanes each. */
-SIMD_INLINE void two_products(enum quant_type type, size_t block_bytes, const uint8_t *p, const struct act_step *act,
-                              float *y)
+SIMD_INLINE void two_products(enum quant_type type, size_t block_bytes, const uint8_t *p, const uint8_t *ahead,
+                              const struct act_step *act, float *y)
 {
-    __m256 lanes = step_add(type, block_bytes, p, act, LANE_BLOCKS, _mm256_setzero_ps());
+    __m256 lanes = step_add(type, block_bytes, p, ahead, act, LANE_BLOCKS, _mm256_setzero_ps());
     __m256 halves = _mm256_add_ps(lanes, _mm256_permute_ps(lanes, 0x4e));
 
     halves = _mm256_add_ps(halves, _mm256_permute_ps(halves, 0xb1));
@@ -186,11 +177,58 @@ SIMD_INLINE void two_products(enum quant_type type, size_t block_bytes, const ui
     y[1] = _mm_cvtss_f32(_mm256_extractf128_ps(halves, 1));
 }
 
-/* Rows that have too many columns for the stack wait for their activations to be arranged again and again. */
-SIMD_INLINE void long_rows(enum quant_type type, size_t block_bytes, const uint8_t *p, size_t row_bytes, size_t n_rows,
-                           size_t n_blocks, const struct act_super *a, float *y)
+SIMD_INLINE float row_product(enum quant_type type, size_t block_bytes, const uint8_t *p, const uint8_t *ahead,
+                              const struct act_step *acts, size_t n_blocks)
 {
-    for (size_t r = 0; r < n_rows; r++, p += row_bytes) {
+    __m256 lanes = _mm256_setzero_ps();
+    size_t b = 0;
+
+    for (; b + LANE_BLOCKS <= n_blocks; b += LANE_BLOCKS, acts++)
+        lanes = step_add(type, block_bytes, p + b * block_bytes, ahead != NULL ? ahead + b * block_bytes : NULL, acts,
+                         LANE_BLOCKS, lanes);
+    if (b < n_blocks)
+        lanes = step_add(type, block_bytes, p + b * block_bytes, ahead != NULL ? ahead + b * block_bytes : NULL, acts,
+                         n_blocks - b, lanes);
+    return sum8(lanes);
+}
+
+/* Activations arranged: those of act t from step t * n_steps on. */
+struct arranged {
+    struct act_step steps[MAX_STEPS];
+    size_t n_blocks, n_steps;
+    bool by_two;
+};
+
+SIMD_INLINE void runs_arranged(enum quant_type type, size_t block_bytes, const struct row_runs *runs,
+                               const struct arranged *a, size_t act0, size_t n_acts)
+{
+    size_t n_rows = runs_rows(runs), each = a->by_two ? 2 : 1;
+
+    for (size_t r = 0; r < n_rows; r += each)
+        for (int i = 0; i < 2; i++) {
+            const struct row_run *run = &runs->run[i];
+            const uint8_t *p = (const uint8_t *)run->w + r * runs->row_bytes;
+            const uint8_t *ahead = run_ahead(runs, run, r);
+
+            for (size_t t = 0; t < n_acts && r < run->n_rows; t++, ahead = NULL) {
+                float *y = run->y + runs->y_at[act0 + t] + r;
+
+                if (a->by_two && r + 2 <= run->n_rows)
+                    two_products(type, block_bytes, p, ahead, a->steps + t * a->n_steps, y);
+                else
+                    *y = row_product(type, block_bytes, p, ahead, a->steps + t * a->n_steps, a->n_blocks);
+            }
+        }
+}
+
+/* Rows that have too many columns for the stack wait for their activations to be arranged again and again. */
+SIMD_INLINE void run_long(enum quant_type type, size_t block_bytes, const struct row_runs *runs,
+                          const struct row_run *run, size_t n_blocks, size_t t)
+{
+    const struct act_super *a = runs->acts[t];
+
+    for (size_t r = 0; r < run->n_rows; r++) {
+        const uint8_t *p = (const uint8_t *)run->w + r * runs->row_bytes;
         __m256 lanes = _mm256_setzero_ps();
 
         for (size_t b = 0; b < n_blocks; b += LANE_BLOCKS) {
@@ -198,48 +236,62 @@ SIMD_INLINE void long_rows(enum quant_type type, size_t block_bytes, const uint8
             struct act_step act;
 
             act_step_set(a + b, m, false, &act);
-            lanes = step_add(type, block_bytes, p + b * block_bytes, &act, m, lanes);
+            lanes = step_add(type, block_bytes, p + b * block_bytes, p + b * block_bytes + AHEAD_BYTES, &act, m, lanes);
         }
-        y[r] = sum8(lanes);
+        run->y[runs->y_at[t] + r] = sum8(lanes);
     }
 }
 
-SIMD_INLINE void rows_headed(enum quant_type type, size_t block_bytes, const void *w, size_t row_bytes, size_t n_rows,
-                             size_t n, const void *act, float *y)
+static void acts_arrange(const struct row_runs *runs, size_t act0, size_t n_acts, struct arranged *a)
 {
-    size_t n_blocks = n / QUANT_SUPER, n_steps = (n_blocks + LANE_BLOCKS - 1) / LANE_BLOCKS, r = 0;
-    bool by_two = 2 * n_blocks == LANE_BLOCKS && row_bytes == n_blocks * block_bytes;
-    struct act_step acts[MAX_STEPS];
-    const uint8_t *p = w;
+    for (size_t t = 0; t < n_acts; t++)
+        for (size_t i = 0; i < a->n_steps; i++) {
+            size_t left = a->n_blocks - i * LANE_BLOCKS;
 
-    if (n_steps > MAX_STEPS) {
-        long_rows(type, block_bytes, p, row_bytes, n_rows, n_blocks, act, y);
-        return;
+            act_step_set((const struct act_super *)runs->acts[act0 + t] + i * LANE_BLOCKS,
+                         left < LANE_BLOCKS ? left : LANE_BLOCKS, a->by_two, &a->steps[t * a->n_steps + i]);
+        }
+}
+
+SIMD_INLINE void runs_headed(enum quant_type type, size_t block_bytes, const struct row_runs *runs)
+{
+    struct arranged a;
+    size_t at_once;
+
+    a.n_blocks = runs->n / QUANT_SUPER;
+    a.n_steps = (a.n_blocks + LANE_BLOCKS - 1) / LANE_BLOCKS;
+    a.by_two = 2 * a.n_blocks == LANE_BLOCKS && runs->row_bytes == a.n_blocks * block_bytes;
+    at_once = a.n_steps > 0 ? MAX_STEPS / a.n_steps : 1;
+    for (size_t t = 0; at_once == 0 && t < runs->n_acts; t++)
+        for (int i = 0; i < 2; i++)
+            run_long(type, block_bytes, runs, &runs->run[i], a.n_blocks, t);
+    for (size_t t = 0; at_once > 0 && t < runs->n_acts; t += at_once) {
+        size_t n = runs->n_acts - t < at_once ? runs->n_acts - t : at_once;
+
+        acts_arrange(runs, t, n, &a);
+        runs_arranged(type, block_bytes, runs, &a, t, n);
     }
-    for (size_t i = 0; i < n_steps; i++) {
-        size_t left = n_blocks - i * LANE_BLOCKS;
+}
 
-        act_step_set((const struct act_super *)act + i * LANE_BLOCKS, left < LANE_BLOCKS ? left : LANE_BLOCKS, by_two,
-                     &acts[i]);
+#define RUNS_HEADED(name, type, block_bytes)                                                                     \
+    static void runs_##name(const struct row_runs *runs)                                                         \
+    {                                                                                                            \
+        runs_headed(type, block_bytes, runs);                                                                    \
+    }                                                                                                            \
+    static void rows_##name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y) \
+    {                                                                                                            \
+        struct row_runs runs = one_run(w, row_bytes, n_rows, n, act, y);                                         \
+                                                                                                                 \
+        runs_##name(&runs);                                                                                      \
     }
-    for (; by_two && r + 2 <= n_rows; r += 2)
-        two_products(type, block_bytes, p + r * row_bytes, acts, y + r);
-    for (; r < n_rows; r++)
-        y[r] = row_product(type, block_bytes, p + r * row_bytes, acts, n_blocks);
-}
 
-static void rows_q4_k(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y)
-{
-    rows_headed(QUANT_Q4_K, 144, w, row_bytes, n_rows, n, act, y);
-}
-
-static void rows_q5_k(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y)
-{
-    rows_headed(QUANT_Q5_K, 176, w, row_bytes, n_rows, n, act, y);
-}
+RUNS_HEADED(q4_k, QUANT_Q4_K, 144)
+RUNS_HEADED(q5_k, QUANT_Q5_K, 176)
 
 void avx512_headed_fill(struct cpu_kernels *k)
 {
     k->rows[QUANT_Q4_K] = rows_q4_k;
     k->rows[QUANT_Q5_K] = rows_q5_k;
+    k->runs[QUANT_Q4_K] = runs_q4_k;
+    k->runs[QUANT_Q5_K] = runs_q5_k;
 }

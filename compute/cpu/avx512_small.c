@@ -37,46 +37,69 @@ SIMD_INLINE __m256 packed_add(enum quant_type type, size_t block_bytes, const ui
     return lanes;
 }
 
-SIMD_INLINE void rows_small(enum quant_type type, size_t block_bytes, const void *w, size_t row_bytes, size_t n_rows,
-                            size_t n, const void *act, float *y)
+SIMD_INLINE float row_product(enum quant_type type, size_t block_bytes, const uint8_t *p, const uint8_t *ahead,
+                              const struct small_row *a, size_t n_blocks)
 {
-    struct small_row a = small_row_at(act, n);
-    const uint8_t *row = w;
-    size_t n_blocks = n / QUANT_SMALL;
+    __m256 lanes = _mm256_setzero_ps();
+    size_t b = 0;
 
-    for (size_t r = 0; r < n_rows; r++, row += row_bytes) {
-        __m256 lanes = _mm256_setzero_ps();
-        size_t b = 0;
-
-        for (; b + LANE_BLOCKS <= n_blocks; b += LANE_BLOCKS)
-            lanes = packed_add(type, block_bytes, row + b * block_bytes, &a, b, LANE_BLOCKS, lanes);
-        if (b < n_blocks)
-            lanes = packed_add(type, block_bytes, row + b * block_bytes, &a, b, n_blocks - b, lanes);
-        y[r] = sum8(lanes);
+    for (; b + LANE_BLOCKS <= n_blocks; b += LANE_BLOCKS) {
+        look_ahead(ahead, LANE_BLOCKS * block_bytes, b / LANE_BLOCKS);
+        lanes = packed_add(type, block_bytes, p + b * block_bytes, a, b, LANE_BLOCKS, lanes);
     }
+    if (b < n_blocks)
+        lanes = packed_add(type, block_bytes, p + b * block_bytes, a, b, n_blocks - b, lanes);
+    return sum8(lanes);
 }
 
-#define ROWS_SMALL(name, type, block_bytes)                                                               \
-    static void name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y) \
-    {                                                                                                     \
-        rows_small(type, block_bytes, w, row_bytes, n_rows, n, act, y);                                   \
+SIMD_INLINE void runs_small(enum quant_type type, size_t block_bytes, const struct row_runs *runs)
+{
+    size_t n_blocks = runs->n / QUANT_SMALL, n_rows = runs_rows(runs);
+    struct small_row acts[FEW_ACTS];
+
+    for (size_t t = 0; t < runs->n_acts; t++)
+        acts[t] = small_row_at(runs->acts[t], runs->n);
+    for (size_t r = 0; r < n_rows; r++)
+        for (int i = 0; i < 2; i++) {
+            const struct row_run *run = &runs->run[i];
+            const uint8_t *p = (const uint8_t *)run->w + r * runs->row_bytes, *ahead = run_ahead(runs, run, r);
+
+            for (size_t t = 0; t < runs->n_acts && r < run->n_rows; t++)
+                run->y[runs->y_at[t] + r] = row_product(type, block_bytes, p, ahead, &acts[t], n_blocks);
+        }
+}
+
+#define RUNS_SMALL(name, type, block_bytes)                                                                      \
+    static void runs_##name(const struct row_runs *runs)                                                         \
+    {                                                                                                            \
+        runs_small(type, block_bytes, runs);                                                                     \
+    }                                                                                                            \
+    static void rows_##name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y) \
+    {                                                                                                            \
+        struct row_runs runs = one_run(w, row_bytes, n_rows, n, act, y);                                         \
+                                                                                                                 \
+        runs_##name(&runs);                                                                                      \
     }
 
-ROWS_SMALL(rows_q4_0, QUANT_Q4_0, 18)
-ROWS_SMALL(rows_q4_1, QUANT_Q4_1, 20)
-ROWS_SMALL(rows_q5_0, QUANT_Q5_0, 22)
-ROWS_SMALL(rows_q5_1, QUANT_Q5_1, 24)
-ROWS_SMALL(rows_q8_0, QUANT_Q8_0, 34)
-ROWS_SMALL(rows_iq4_nl, QUANT_IQ4_NL, 18)
-ROWS_SMALL(rows_mxfp4, QUANT_MXFP4, 17)
+RUNS_SMALL(q4_0, QUANT_Q4_0, 18)
+RUNS_SMALL(q4_1, QUANT_Q4_1, 20)
+RUNS_SMALL(q5_0, QUANT_Q5_0, 22)
+RUNS_SMALL(q5_1, QUANT_Q5_1, 24)
+RUNS_SMALL(q8_0, QUANT_Q8_0, 34)
+RUNS_SMALL(iq4_nl, QUANT_IQ4_NL, 18)
+RUNS_SMALL(mxfp4, QUANT_MXFP4, 17)
+
+#define RUNS_FILL(name, type)    \
+    k->rows[type] = rows_##name; \
+    k->runs[type] = runs_##name;
 
 void avx512_small_fill(struct cpu_kernels *k)
 {
-    k->rows[QUANT_Q4_0] = rows_q4_0;
-    k->rows[QUANT_Q4_1] = rows_q4_1;
-    k->rows[QUANT_Q5_0] = rows_q5_0;
-    k->rows[QUANT_Q5_1] = rows_q5_1;
-    k->rows[QUANT_Q8_0] = rows_q8_0;
-    k->rows[QUANT_IQ4_NL] = rows_iq4_nl;
-    k->rows[QUANT_MXFP4] = rows_mxfp4;
+    RUNS_FILL(q4_0, QUANT_Q4_0)
+    RUNS_FILL(q4_1, QUANT_Q4_1)
+    RUNS_FILL(q5_0, QUANT_Q5_0)
+    RUNS_FILL(q5_1, QUANT_Q5_1)
+    RUNS_FILL(q8_0, QUANT_Q8_0)
+    RUNS_FILL(iq4_nl, QUANT_IQ4_NL)
+    RUNS_FILL(mxfp4, QUANT_MXFP4)
 }

@@ -49,7 +49,7 @@ SIMD_INLINE size_t d_offset(enum quant_type type)
 
 /* m <= 8 blocks of a row. */
 SIMD_INLINE __m256 blocks_add(enum quant_type type, enum extra extra, size_t block_bytes, const uint8_t *p,
-                              const struct act_super *a, __m256 act_d, size_t m, __m256 lanes)
+                              const uint8_t *ahead, const struct act_super *a, __m256 act_d, size_t m, __m256 lanes)
 {
     __m512i sums[LANE_BLOCKS];
     __m256i mins[LANE_BLOCKS];
@@ -61,7 +61,7 @@ SIMD_INLINE __m256 blocks_add(enum quant_type type, enum extra extra, size_t blo
         sums[i] = _mm512_setzero_si512();
         mins[i] = _mm256_setzero_si256();
         if (i < m) {
-            look_ahead(p, block_bytes, i);
+            look_ahead(ahead, block_bytes, i);
             expand_super(type, p + i * block_bytes, &w);
             sums[i] = block_sums(type, extra, &w, a + i);
             if (extra == MINS)
@@ -74,50 +74,74 @@ SIMD_INLINE __m256 blocks_add(enum quant_type type, enum extra extra, size_t blo
     return lanes;
 }
 
+enum { GATHERED = 8 };
+
+/* The scales of some activations are gathered once for all rows, unless they are uncommonly long. */
+struct gathered {
+    __m256 d[GATHERED];
+};
+
+SIMD_INLINE __m256 gathered_at(const struct gathered *g, const struct act_super *a, size_t b, size_t m)
+{
+    return b / LANE_BLOCKS < GATHERED ? g->d[b / LANE_BLOCKS] : act_scales(a + b, m);
+}
+
+SIMD_INLINE void scales_gather(const struct act_super *a, size_t n_blocks, struct gathered *g)
+{
+    for (size_t b = 0; b < n_blocks && b / LANE_BLOCKS < GATHERED; b += LANE_BLOCKS)
+        g->d[b / LANE_BLOCKS] = act_scales(a + b, n_blocks - b < LANE_BLOCKS ? n_blocks - b : LANE_BLOCKS);
+}
+
 SIMD_INLINE float row_product(enum quant_type type, enum extra extra, size_t block_bytes, const uint8_t *p,
-                              const struct act_super *a, size_t n_blocks, const __m256 *act_d, size_t n_act_d)
+                              const uint8_t *ahead, const struct act_super *a, size_t n_blocks,
+                              const struct gathered *g)
 {
     __m256 lanes = _mm256_setzero_ps();
     size_t b = 0;
 
     for (; b + LANE_BLOCKS <= n_blocks; b += LANE_BLOCKS)
-        lanes = blocks_add(type, extra, block_bytes, p + b * block_bytes, a + b,
-                           b / LANE_BLOCKS < n_act_d ? act_d[b / LANE_BLOCKS] : act_scales(a + b, LANE_BLOCKS),
-                           LANE_BLOCKS, lanes);
+        lanes = blocks_add(type, extra, block_bytes, p + b * block_bytes, ahead + b * block_bytes, a + b,
+                           gathered_at(g, a, b, LANE_BLOCKS), LANE_BLOCKS, lanes);
     if (b < n_blocks)
-        lanes = blocks_add(type, extra, block_bytes, p + b * block_bytes, a + b,
-                           b / LANE_BLOCKS < n_act_d ? act_d[b / LANE_BLOCKS] : act_scales(a + b, n_blocks - b),
-                           n_blocks - b, lanes);
+        lanes = blocks_add(type, extra, block_bytes, p + b * block_bytes, ahead + b * block_bytes, a + b,
+                           gathered_at(g, a, b, n_blocks - b), n_blocks - b, lanes);
     return sum8(lanes);
 }
 
-/* The scales of the activations are gathered once for all rows, unless they are uncommonly long. */
-SIMD_INLINE void rows_super(enum quant_type type, enum extra extra, size_t block_bytes, const void *w, size_t row_bytes,
-                            size_t n_rows, size_t n, const void *act, float *y)
+SIMD_INLINE void runs_super(enum quant_type type, enum extra extra, size_t block_bytes, const struct row_runs *runs)
 {
-    enum { GATHERED = 8 };
-    size_t n_blocks = n / QUANT_SUPER, n_act_d = (n_blocks + LANE_BLOCKS - 1) / LANE_BLOCKS;
-    const struct act_super *a = act;
-    __m256 act_d[GATHERED];
+    size_t n_blocks = runs->n / QUANT_SUPER, n_rows = runs_rows(runs);
+    struct gathered g[FEW_ACTS];
 
-    n_act_d = n_act_d < GATHERED ? n_act_d : GATHERED;
-    for (size_t i = 0; i < n_act_d; i++)
-        act_d[i] = act_scales(a + i * LANE_BLOCKS,
-                              n_blocks - i * LANE_BLOCKS < LANE_BLOCKS ? n_blocks - i * LANE_BLOCKS : LANE_BLOCKS);
+    for (size_t t = 0; t < runs->n_acts; t++)
+        scales_gather(runs->acts[t], n_blocks, &g[t]);
     for (size_t r = 0; r < n_rows; r++)
-        y[r] = row_product(type, extra, block_bytes, (const uint8_t *)w + r * row_bytes, a, n_blocks, act_d, n_act_d);
+        for (int i = 0; i < 2; i++) {
+            const struct row_run *run = &runs->run[i];
+            const uint8_t *p = (const uint8_t *)run->w + r * runs->row_bytes, *ahead = run_ahead(runs, run, r);
+
+            for (size_t t = 0; t < runs->n_acts && r < run->n_rows; t++)
+                run->y[runs->y_at[t] + r] =
+                    row_product(type, extra, block_bytes, p, ahead, runs->acts[t], n_blocks, &g[t]);
+        }
 }
 
-#define ROWS_SUPER(name, type, extra, block_bytes)                                                        \
-    static void name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y) \
-    {                                                                                                     \
-        rows_super(type, extra, block_bytes, w, row_bytes, n_rows, n, act, y);                            \
+#define RUNS_SUPER(name, type, extra, block_bytes)                                                               \
+    static void runs_##name(const struct row_runs *runs)                                                         \
+    {                                                                                                            \
+        runs_super(type, extra, block_bytes, runs);                                                              \
+    }                                                                                                            \
+    static void rows_##name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y) \
+    {                                                                                                            \
+        struct row_runs runs = one_run(w, row_bytes, n_rows, n, act, y);                                         \
+                                                                                                                 \
+        runs_##name(&runs);                                                                                      \
     }
 
-ROWS_SUPER(rows_q2_k, QUANT_Q2_K, MINS, 84)
-ROWS_SUPER(rows_q3_k, QUANT_Q3_K, OFFSET, 110)
-ROWS_SUPER(rows_q6_k, QUANT_Q6_K, OFFSET, 210)
-ROWS_SUPER(rows_iq4_xs, QUANT_IQ4_XS, SIGNED, 136)
+RUNS_SUPER(q2_k, QUANT_Q2_K, MINS, 84)
+RUNS_SUPER(q3_k, QUANT_Q3_K, OFFSET, 110)
+RUNS_SUPER(q6_k, QUANT_Q6_K, OFFSET, 210)
+RUNS_SUPER(iq4_xs, QUANT_IQ4_XS, SIGNED, 136)
 
 void avx512_super_fill(struct cpu_kernels *k)
 {
@@ -125,4 +149,8 @@ void avx512_super_fill(struct cpu_kernels *k)
     k->rows[QUANT_Q3_K] = rows_q3_k;
     k->rows[QUANT_Q6_K] = rows_q6_k;
     k->rows[QUANT_IQ4_XS] = rows_iq4_xs;
+    k->runs[QUANT_Q2_K] = runs_q2_k;
+    k->runs[QUANT_Q3_K] = runs_q3_k;
+    k->runs[QUANT_Q6_K] = runs_q6_k;
+    k->runs[QUANT_IQ4_XS] = runs_iq4_xs;
 }

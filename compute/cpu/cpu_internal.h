@@ -39,7 +39,12 @@ struct expert_part {
     uint32_t unit_rows;            /* weight rows in each */
 };
 
-enum { CPU_PHASES = 3, UNIT_ROWS_MAX = 128 };
+enum { CPU_PHASES = 3, CPU_SHARED_PHASES = 2 };
+
+/* Units first .. end - 1 that are still to be done of a thread's share, in one number, so that both change at once. */
+struct unit_share {
+    _Atomic uint64_t units;
+} __attribute__((aligned(64)));
 
 struct cpu_device {
     struct device device;
@@ -56,6 +61,7 @@ struct cpu_device {
     char *unpacked; /* [n_threads] of unpacked_bytes */
     size_t unpacked_bytes;
     struct expert_part *parts; /* [max_expert_rows] */
+    struct unit_share *shares; /* [CPU_SHARED_PHASES, n_threads] */
     void *arena;               /* all of the above */
     size_t arena_bytes;
 };
@@ -81,6 +87,13 @@ static inline uint32_t cpu_take_unit(struct cpu_device *cpu, int phase)
     return atomic_fetch_add_explicit(&cpu->next_unit[phase], 1, memory_order_relaxed);
 }
 
+/* Weights are read in long streams: each thread has a share of units that follow one another, takes them from the
+ * front, and, when it has none left, takes the second half of what another has. */
+void cpu_share(struct cpu_device *cpu, int phase, uint32_t n_units);
+bool cpu_share_take(struct cpu_device *cpu, int phase, uint32_t thread, uint32_t *ret_unit);
+/* The first unit of a thread's share of n_units. */
+uint32_t cpu_share_first(const struct cpu_device *cpu, uint32_t n_units, uint32_t thread);
+
 /* Call fn(arg, row) for each row. `row_work` is its size in elements: little work stays on the caller's thread. */
 void cpu_each_row(struct cpu_device *cpu, uint32_t n_rows, size_t row_work, void (*fn)(void *arg, size_t row),
                   void *arg);
@@ -97,11 +110,30 @@ struct product {
     const float *bias;   /* by weight row; may be NULL */
 };
 
-/* Weight rows that a thread takes at a time, of all the rows that so many tokens are multiplied with. With a few tokens
- * rows are only read, and long streams read best; with many, a unit is two tiles. */
+/* Rows of a weight that are read one after the other. */
+struct row_stream {
+    const struct weight *w;
+    uint32_t row0, n_rows;
+    const void *next; /* what is read after them; may be NULL */
+    float *y;         /* as in struct product */
+};
+
+/* So few tokens are multiplied straight from the packed rows. */
+static inline bool product_is_few(uint32_t n_tokens)
+{
+    return n_tokens <= FEW_ACTS;
+}
+
+/* Weight rows that a thread takes at a time, of all the rows that so many tokens are multiplied with; a multiple of two
+ * tiles. */
 uint32_t product_unit_rows(const struct cpu_device *cpu, uint64_t rows, uint32_t n_tokens);
-/* Have the first of a unit's weights fetched, before they are multiplied. */
-void product_fetch(const struct weight *w, uint32_t row0);
+/* A few tokens: unit i of a matrix is two streams, half of the matrix apart, so that both go on in unit i + 1. */
+void product_halves(const struct weight *w, uint32_t unit_rows, uint32_t i, struct row_stream ret_streams[2]);
+/* Let streams be followed by others. */
+void product_chain(struct row_stream streams[2], const struct row_stream next[2]);
+/* Two streams of the same format times a few tokens; p says what of. */
+void product_streams(const struct cpu_kernels *k, const struct product *p, const struct row_stream streams[2],
+                     void *tile);
 /* Rows row0 .. row0 + n_rows - 1 of the weight times all tokens; `tile` has room for one. */
 void product_rows(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows, void *tile);
 

@@ -108,6 +108,8 @@ static size_t scratch_lay(struct cpu_device *cpu, char *base, uint32_t n_threads
     at += o->max_expert_rows * cpu->hidden_stride;
     cpu->unpacked = base + at;
     at += n_threads * cpu->unpacked_bytes;
+    cpu->shares = (struct unit_share *)(base + at);
+    at += CPU_SHARED_PHASES * n_threads * sizeof(*cpu->shares);
     cpu->parts = (struct expert_part *)(base + at);
     return at + o->max_expert_rows * sizeof(*cpu->parts);
 }

@@ -31,6 +31,21 @@ static float *hidden_row(const struct cpu_device *cpu, size_t row)
     return cpu->hidden + row * cpu->options.max_ff;
 }
 
+/* The product of a part's gate, which for up is the same but for the weights. */
+static struct product hidden_product(const struct experts_job *job, const struct expert_part *part, float *y)
+{
+    const struct expert_call *call = part->call;
+
+    return (struct product){
+        .w = &call->gate,
+        .acts = job->rows[act_flavour_of(call->gate.type)],
+        .src = call->src + part->row0,
+        .n_tokens = part->n_rows,
+        .y = y,
+        .y_stride = part->unit_rows,
+    };
+}
+
 /* hidden[row][ff0 ..] = silu(gate x) * up x for all rows of a part. */
 static void hidden_unit(const struct experts_job *job, const struct expert_part *part, uint32_t ff0, void *unpacked)
 {
@@ -40,15 +55,10 @@ static void hidden_unit(const struct experts_job *job, const struct expert_part 
     float gate[HELD], up[HELD];
 
     for (uint32_t t = 0; t < part->n_rows; t += n_tokens) {
-        struct product p = {
-            .w = &call->gate,
-            .acts = job->rows[act_flavour_of(call->gate.type)],
-            .src = call->src + part->row0 + t,
-            .n_tokens = part->n_rows - t < n_tokens ? part->n_rows - t : n_tokens,
-            .y = gate,
-            .y_stride = part->unit_rows,
-        };
+        struct product p = hidden_product(job, part, gate);
 
+        p.src += t;
+        p.n_tokens = part->n_rows - t < n_tokens ? part->n_rows - t : n_tokens;
         product_rows(k, &p, ff0, n_ff, unpacked);
         p.w = &call->up;
         p.acts = job->rows[act_flavour_of(call->up.type)];
@@ -60,6 +70,39 @@ static void hidden_unit(const struct experts_job *job, const struct expert_part 
     }
 }
 
+static void ff_streams(const struct expert_part *part, uint32_t ff0, struct row_stream ret_streams[2])
+{
+    uint32_t n_ff = unit_rows(part, part->call->gate.rows, ff0);
+
+    ret_streams[0] = (struct row_stream){ &part->call->gate, ff0, n_ff, NULL, NULL };
+    ret_streams[1] = (struct row_stream){ &part->call->up, ff0, n_ff, NULL, NULL };
+}
+
+/* The same for a few tokens: gate and up are two streams, and `next` comes after them. */
+static void hidden_few(const struct experts_job *job, const struct expert_part *part, uint32_t ff0,
+                       const struct row_stream next[2], void *unpacked)
+{
+    const struct cpu_kernels *k = &job->cpu->kernels;
+    struct row_stream streams[2], none = { .w = &part->call->up };
+    float gate[HELD], up[HELD];
+    struct product p = hidden_product(job, part, gate);
+
+    ff_streams(part, ff0, streams);
+    product_chain(streams, next);
+    streams[0].y = gate;
+    streams[1].y = none.y = up;
+    if (streams[0].w->type == streams[1].w->type) {
+        product_streams(k, &p, streams, unpacked);
+    } else {
+        product_streams(k, &p, (struct row_stream[]){ streams[0], none }, unpacked);
+        p.acts = job->rows[act_flavour_of(part->call->up.type)];
+        product_streams(k, &p, (struct row_stream[]){ streams[1], none }, unpacked);
+    }
+    for (uint32_t t = 0; t < part->n_rows; t++)
+        k->silu_mul(gate + t * part->unit_rows, up + t * part->unit_rows, streams[0].n_rows,
+                    hidden_row(job->cpu, part->hidden0 + t) + ff0);
+}
+
 static void prepare_unit(const struct experts_job *job, const struct expert_part *part, uint32_t row)
 {
     const struct expert_call *call = part->call;
@@ -69,31 +112,52 @@ static void prepare_unit(const struct experts_job *job, const struct expert_part
                     job->cpu->hidden_acts + row * job->cpu->hidden_stride);
 }
 
-static void down_unit(const struct experts_job *job, const struct expert_part *part, uint32_t row0, void *unpacked)
+static struct product down_product(const struct experts_job *job, const struct expert_part *part)
 {
     const struct expert_call *call = part->call;
     const struct cpu_device *cpu = job->cpu;
-    size_t f32_stride = cpu->options.max_ff * sizeof(float);
     struct product p = {
         .w = &call->down,
         .acts = { cpu->hidden_acts + part->hidden0 * cpu->hidden_stride, cpu->hidden_stride },
         .n_tokens = part->n_rows,
-        .y = job->y + row0,
+        .y = job->y,
         .y_stride = call->down.rows,
         .dst = call->dst + part->row0,
     };
 
     if (act_flavour_of(call->down.type) == ACT_F32)
-        p.acts = (struct act_rows){ (const char *)hidden_row(cpu, part->hidden0), f32_stride };
-    product_rows(&cpu->kernels, &p, row0, unit_rows(part, call->down.rows, row0), unpacked);
+        p.acts = (struct act_rows){ (const char *)hidden_row(cpu, part->hidden0), cpu->options.max_ff * sizeof(float) };
+    return p;
 }
 
-/* The part from `part` on that a unit of gate and up rows belongs to; NULL behind the last. Each thread's units rise,
- * so it only moves forward. */
+static void down_unit(const struct experts_job *job, const struct expert_part *part, uint32_t row0, void *unpacked)
+{
+    struct product p = down_product(job, part);
+
+    p.y += row0;
+    product_rows(&job->cpu->kernels, &p, row0, unit_rows(part, part->call->down.rows, row0), unpacked);
+}
+
+static void down_few(const struct experts_job *job, const struct expert_part *part, uint32_t i,
+                     const struct row_stream next[2], void *unpacked)
+{
+    struct product p = down_product(job, part);
+    struct row_stream streams[2];
+
+    product_halves(&part->call->down, part->unit_rows, i, streams);
+    product_chain(streams, next);
+    for (int s = 0; s < 2; s++)
+        streams[s].y = p.y + streams[s].row0;
+    product_streams(&job->cpu->kernels, &p, streams, unpacked);
+}
+
+/* The part that a unit of gate and up rows belongs to, near `part`; NULL behind the last. */
 static const struct expert_part *ff_part(const struct experts_job *job, const struct expert_part *part, uint32_t unit)
 {
     if (unit >= job->n_ff_units)
         return NULL;
+    while (unit < part->ff_unit0)
+        part--;
     while (unit >= part->ff_unit0 + units_of(part, part->call->gate.rows))
         part++;
     return part;
@@ -103,54 +167,88 @@ static const struct expert_part *down_part(const struct experts_job *job, const 
 {
     if (unit >= job->n_down_units)
         return NULL;
+    while (unit < part->down_unit0)
+        part--;
     while (unit >= part->down_unit0 + units_of(part, part->call->down.rows))
         part++;
     return part;
 }
 
-static void ff_fetch(const struct experts_job *job, const struct expert_part *part, uint32_t unit)
-{
-    part = ff_part(job, part, unit);
-    if (part == NULL)
-        return;
-    product_fetch(&part->call->gate, (unit - part->ff_unit0) * part->unit_rows);
-    product_fetch(&part->call->up, (unit - part->ff_unit0) * part->unit_rows);
-}
-
-static void down_fetch(const struct experts_job *job, const struct expert_part *part, uint32_t unit)
+/* What a thread reads when it comes to a unit; nothing behind the last. */
+static void down_streams(const struct experts_job *job, const struct expert_part *part, uint32_t unit,
+                         struct row_stream ret_streams[2])
 {
     part = down_part(job, part, unit);
     if (part != NULL)
-        product_fetch(&part->call->down, (unit - part->down_unit0) * part->unit_rows);
+        product_halves(&part->call->down, part->unit_rows, unit - part->down_unit0, ret_streams);
 }
 
-/* Whoever waits has the weights fetched that he will want first. */
+/* Behind its share of gates and ups a thread has its downs before it. */
+static void ff_next(const struct experts_job *job, const struct expert_part *part, uint32_t unit, uint32_t thread,
+                    struct row_stream ret_streams[2])
+{
+    if (unit == cpu_share_first(job->cpu, job->n_ff_units, thread + 1)) {
+        down_streams(job, job->cpu->parts, cpu_share_first(job->cpu, job->n_down_units, thread), ret_streams);
+        return;
+    }
+    part = ff_part(job, part, unit);
+    if (part != NULL)
+        ff_streams(part, (unit - part->ff_unit0) * part->unit_rows, ret_streams);
+}
+
+static void ff_units(const struct experts_job *job, uint32_t thread)
+{
+    void *unpacked = job->acts->unpacked + thread * job->acts->unpacked_bytes;
+    const struct expert_part *part = job->cpu->parts;
+    uint32_t unit;
+
+    while (cpu_share_take(job->cpu, 0, thread, &unit)) {
+        struct row_stream next[2] = { 0 };
+
+        part = ff_part(job, part, unit);
+        if (product_is_few(part->n_rows)) {
+            ff_next(job, part, unit + 1, thread, next);
+            hidden_few(job, part, (unit - part->ff_unit0) * part->unit_rows, next, unpacked);
+        } else {
+            hidden_unit(job, part, (unit - part->ff_unit0) * part->unit_rows, unpacked);
+        }
+    }
+}
+
+static void down_units(const struct experts_job *job, uint32_t thread)
+{
+    void *unpacked = job->cpu->unpacked + thread * job->cpu->unpacked_bytes;
+    const struct expert_part *part = job->cpu->parts;
+    uint32_t unit;
+
+    while (cpu_share_take(job->cpu, 1, thread, &unit)) {
+        struct row_stream next[2] = { 0 };
+
+        part = down_part(job, part, unit);
+        if (product_is_few(part->n_rows)) {
+            down_streams(job, part, unit + 1, next);
+            down_few(job, part, unit - part->down_unit0, next, unpacked);
+        } else {
+            down_unit(job, part, (unit - part->down_unit0) * part->unit_rows, unpacked);
+        }
+    }
+}
+
 static void experts_on_thread(void *arg, uint32_t thread)
 {
     const struct experts_job *job = arg;
     struct cpu_device *cpu = job->cpu;
-    uint32_t n_threads = pool_threads(cpu->pool);
     const struct expert_part *part = cpu->parts;
 
-    for (uint32_t unit = thread; (part = ff_part(job, part, unit)) != NULL; unit = cpu_take_unit(cpu, 0)) {
-        ff_fetch(job, part, unit + n_threads);
-        hidden_unit(job, part, (unit - part->ff_unit0) * part->unit_rows,
-                    job->acts->unpacked + thread * job->acts->unpacked_bytes);
-    }
-    down_fetch(job, cpu->parts, thread);
+    ff_units(job, thread);
     pool_barrier(cpu->pool);
-    part = cpu->parts;
-    for (uint32_t unit = thread; unit < job->n_rows; unit = cpu_take_unit(cpu, 1)) {
-        while (unit >= part->hidden0 + part->n_rows)
+    for (uint32_t row = thread; row < job->n_rows; row = cpu_take_unit(cpu, 1)) {
+        while (row >= part->hidden0 + part->n_rows)
             part++;
-        prepare_unit(job, part, unit);
+        prepare_unit(job, part, row);
     }
     pool_barrier(cpu->pool);
-    part = cpu->parts;
-    for (uint32_t unit = thread; (part = down_part(job, part, unit)) != NULL; unit = cpu_take_unit(cpu, 2)) {
-        down_fetch(job, part, unit + n_threads);
-        down_unit(job, part, (unit - part->down_unit0) * part->unit_rows, cpu->unpacked + thread * cpu->unpacked_bytes);
-    }
+    down_units(job, thread);
 }
 
 static int experts_check(struct cpu_device *cpu, const struct acts *acts, const struct expert_call *call)
@@ -167,6 +265,8 @@ static int experts_check(struct cpu_device *cpu, const struct acts *acts, const 
 
 static void experts_slice_run(struct experts_job *job)
 {
+    cpu_share(job->cpu, 0, job->n_ff_units);
+    cpu_share(job->cpu, 1, job->n_down_units);
     if (job->n_rows > 0)
         cpu_run(job->cpu, experts_on_thread, job);
     job->n_parts = job->n_rows = job->n_ff_units = job->n_down_units = 0;

@@ -87,6 +87,26 @@ struct attend_block {
 
 enum { ATTEND_KEYS = 64 };
 
+/* Packed weight rows that are read one after the other, times some activation rows. */
+struct row_run {
+    const void *w;
+    size_t n_rows;
+    const void *next; /* where reading goes on after them: fetched before it comes to that */
+    float *y;         /* row r times act t to y[y_at[t] + r] */
+};
+
+enum { FEW_ACTS = 3 }; /* from more on it pays to take rows apart first */
+
+/* Two runs, of which a row each is multiplied in turn: a core that reads two streams keeps more of memory busy than one
+ * that reads one. The second may be empty, or shorter. */
+struct row_runs {
+    struct row_run run[2];
+    size_t row_bytes, n; /* columns */
+    const void *acts[FEW_ACTS];
+    size_t y_at[FEW_ACTS];
+    size_t n_acts;
+};
+
 enum { DOTS_ROWS = 16 }; /* weight rows that `dots` multiplies together: a tile */
 
 struct cpu_kernels {
@@ -106,6 +126,9 @@ struct cpu_kernels {
                               float *y, size_t y_stride);
     /* y[r] = row r of packed weights . act. NULL: unpack and dots do it. */
     void (*rows[QUANT_TYPES])(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y);
+
+    /* The same for two runs of rows and some acts. NULL: `rows` does it. */
+    void (*runs[QUANT_TYPES])(const struct row_runs *runs);
 
     void (*rms_norm)(const float *x, const float *w, float eps, size_t n, float *y);
     void (*silu_mul)(const float *gate, const float *up, size_t n, float *y); /* y = silu(gate) * up; y may be either */

@@ -182,6 +182,30 @@ static void check_dots(enum cpu_level level, enum quant_type type)
     check_long(&k, type);
 }
 
+/* The first n0 rows and the n1 behind them as two runs, times n_acts. */
+static void check_runs(const struct cpu_kernels *k, const struct fixture *f, size_t n0, size_t n1, size_t n_acts)
+{
+    size_t n = n0 + n1;
+    float *want = guard_alloc(n * n_acts * sizeof(float)), *got = guard_alloc(n * n_acts * sizeof(float));
+    const char *second = (const char *)f->weights + n0 * f->row_bytes;
+    struct row_runs runs = {
+        .run = { { f->weights, n0, second, got }, { second, n1, NULL, got + n0 } },
+        .row_bytes = f->row_bytes,
+        .n = f->n,
+        .n_acts = n_acts,
+    };
+
+    for (size_t t = 0; t < n_acts; t++) {
+        runs.acts[t] = f->acts[t];
+        runs.y_at[t] = t * n;
+    }
+    reference(f, n, n_acts, want);
+    k->runs[f->type](&runs);
+    same_floats(got, want, n * n_acts, quant_info(f->type)->name);
+    guard_free(want);
+    guard_free(got);
+}
+
 static void check_rows(enum cpu_level level, enum quant_type type)
 {
     struct cpu_kernels k = kernels_of(level);
@@ -200,6 +224,8 @@ static void check_rows(enum cpu_level level, enum quant_type type)
             guard_free(want);
             guard_free(got);
         }
+        for (size_t n0 = 0; k.runs[type] != NULL && n0 < MAX_ROWS; n0 += 3)
+            check_runs(&k, &f, n0, MAX_ROWS - 1 - n0, 1 + n0 / 3 % FEW_ACTS);
         fixture_fini(&f);
     }
 }
@@ -260,11 +286,12 @@ static void check_exact(enum quant_type type)
 /* Every format that has blocks, and those that have none. */
 #define BLOCK_FORMATS(X, suite, level)                                                                            \
     X(suite, level, Q4_0)                                                                                         \
-    X(suite, level, Q4_1) X(suite, level, Q5_0) X(suite, level, Q5_1) X(suite, level, Q8_0) X(suite, level, Q2_K) \
-        X(suite, level, Q3_K) X(suite, level, Q4_K) X(suite, level, Q5_K) X(suite, level, Q6_K)                   \
-            X(suite, level, IQ4_NL) X(suite, level, IQ4_XS) X(suite, level, MXFP4) X(suite, level, IQ2_XXS)       \
-                X(suite, level, IQ2_XS) X(suite, level, IQ2_S) X(suite, level, IQ3_XXS) X(suite, level, IQ3_S)    \
-                    X(suite, level, IQ1_S) X(suite, level, IQ1_M)
+    X(suite, level, Q4_1)                                                                                         \
+    X(suite, level, Q5_0) X(suite, level, Q5_1) X(suite, level, Q8_0) X(suite, level, Q2_K) X(suite, level, Q3_K) \
+        X(suite, level, Q4_K) X(suite, level, Q5_K) X(suite, level, Q6_K) X(suite, level, IQ4_NL)                 \
+            X(suite, level, IQ4_XS) X(suite, level, MXFP4) X(suite, level, IQ2_XXS) X(suite, level, IQ2_XS)       \
+                X(suite, level, IQ2_S) X(suite, level, IQ3_XXS) X(suite, level, IQ3_S) X(suite, level, IQ1_S)     \
+                    X(suite, level, IQ1_M)
 #define FLOAT_FORMATS(X, suite, level) X(suite, level, F32) X(suite, level, F16) X(suite, level, BF16)
 
 #define EXACT_TEST(suite, level, type) \
