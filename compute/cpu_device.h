@@ -5,6 +5,7 @@
 #ifndef EXPERTD_COMPUTE_CPU_DEVICE_H
 #define EXPERTD_COMPUTE_CPU_DEVICE_H
 
+#include "base/parallel.h"
 #include "compute/device.h"
 
 /* The staircases of all architectures, one after the other; a CPU may lack a step and have the next. */
@@ -39,6 +40,9 @@ enum cpu_level cpu_level_within(enum cpu_level cap); /* the best that this machi
 bool cpu_level_is_fast(enum cpu_level level, enum quant_type type);
 uint64_t cpu_nodes_detect(void);   /* memory nodes with usable CPUs, a set of 1 << node; 0 when unknown */
 uint32_t cpu_threads_detect(void); /* physical cores, affinity and cgroup quota considered; at least 1 */
+
+/* Its threads, for other work while it does none; the device's, valid until close. */
+const struct parallel *cpu_device_threads(struct device *device);
 
 /* Bytes that cpu_device_open will take for scratch, for the budget. */
 size_t cpu_device_bytes(const struct cpu_device_options *options);

@@ -172,12 +172,19 @@ struct device_copy {
 struct device_copy_ops;
 struct device_stay_ops;
 
+#define DEVICE_MEANWHILE_NS 100000
+
 struct device {
     const struct device_ops *ops;
     const struct device_copy_ops *copy; /* compute/device_copy.h; NULL where host_visible */
     const struct device_stay_ops *stay; /* compute/device_stay.h; NULL: not offered */
     const char *name;                   /* "cpu avx512", "cuda:0 NVIDIA ..." ; lent */
     bool host_visible;
+    /* What the caller wants done while the host's processors compute: called on the caller's thread within operations
+     * that take long, DEVICE_MEANWHILE_NS apart at the least. It must not use the device. NULL: nothing. A device that
+     * computes elsewhere returns at once and never calls it. */
+    void (*meanwhile)(void *ctx);
+    void *meanwhile_ctx;
     /* Times that the host waited for the device: route, download, sync, copy->wait, stay->fetch. 0 on the CPU. */
     uint64_t n_waits;
     struct err err; /* what the last failed operation said */

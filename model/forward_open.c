@@ -187,6 +187,12 @@ static int options_check(const struct forward_options *options, const struct exp
     return 0;
 }
 
+/* Reads go on while experts and large matrices are computed. */
+static void poll_door(void *ctx)
+{
+    forward_poll(ctx);
+}
+
 static int take_memory(struct forward *f, struct err *err)
 {
     int r;
@@ -230,6 +236,8 @@ int forward_open(const struct model *model, struct device *device, struct expert
         return err_set(err, -ENOMEM, "no memory for a forward pass");
     forward_init(f, model, device, options);
     f->door = door;
+    device->meanwhile = door->ops->poll != NULL ? poll_door : NULL;
+    device->meanwhile_ctx = f;
     r = take_memory(f, err);
     if (r >= 0)
         r = dense_load(&f->dense, model, forward_embd_rows(f) > 0, device, on_progress, progress_ctx, err);
@@ -245,6 +253,7 @@ void forward_close(struct forward *f)
 {
     if (f == NULL)
         return;
+    f->device->meanwhile = NULL;
     if (f->acts != NULL)
         f->device->ops->acts_close(f->device, f->acts);
     if (f->predict.acts != NULL)

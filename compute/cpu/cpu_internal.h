@@ -51,7 +51,9 @@ struct cpu_device {
     struct cpu_device_options options;
     struct cpu_kernels kernels;
     struct pool *pool;
+    struct parallel threads; /* for others */
     char name[32];
+    uint64_t meanwhile_ns; /* when it was called last */
     _Atomic uint32_t next_unit[CPU_PHASES] __attribute__((aligned(64)));
 
     /* Scratch of `experts`: hidden rows as f32 and prepared, a tile of max_ff per thread. */
@@ -93,6 +95,9 @@ void cpu_share(struct cpu_device *cpu, int phase, uint32_t n_units);
 bool cpu_share_take(struct cpu_device *cpu, int phase, uint32_t thread, uint32_t *ret_unit);
 /* The first unit of a thread's share of n_units. */
 uint32_t cpu_share_first(const struct cpu_device *cpu, uint32_t n_units, uint32_t thread);
+
+/* Between two units: what the caller wants done meanwhile (struct device), if it is time again. */
+void cpu_meanwhile(struct cpu_device *cpu, uint32_t thread);
 
 /* Call fn(arg, row) for each row. `row_work` is its size in elements: little work stays on the caller's thread. */
 void cpu_each_row(struct cpu_device *cpu, uint32_t n_rows, size_t row_work, void (*fn)(void *arg, size_t row),

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "base/clock.h"
 #include "base/mem.h"
 #include "compute/cpu/cpu_internal.h"
 #include "compute/cpu/threads.h"
@@ -35,6 +36,31 @@ void cpu_each_row(struct cpu_device *cpu, uint32_t n_rows, size_t row_work, void
     else
         for (uint32_t row = 0; row < n_rows; row++)
             fn(arg, row);
+}
+
+static void run_for_others(void *ctx, uint32_t n, void (*fn)(void *arg, size_t i), void *arg)
+{
+    struct each_row each = { ctx, fn, arg, n };
+
+    cpu_run(each.cpu, each_row_on_thread, &each);
+}
+
+const struct parallel *cpu_device_threads(struct device *device)
+{
+    return &cpu_device_of(device)->threads;
+}
+
+void cpu_meanwhile(struct cpu_device *cpu, uint32_t thread)
+{
+    uint64_t now_ns;
+
+    if (thread != 0 || cpu->device.meanwhile == NULL)
+        return;
+    now_ns = clock_ns();
+    if (now_ns - cpu->meanwhile_ns < DEVICE_MEANWHILE_NS)
+        return;
+    cpu->device.meanwhile(cpu->device.meanwhile_ctx);
+    cpu->meanwhile_ns = clock_ns();
 }
 
 static int device_alloc(struct device *device, size_t bytes, void **ret_p)
@@ -151,6 +177,7 @@ int cpu_device_open(const struct cpu_device_options *options, struct device **re
     cpu->options.n_threads = threads_of(options);
     cpu_kernels_get(cpu_level_within(options->max_level), &cpu->kernels);
     snprintf(cpu->name, sizeof(cpu->name), "cpu %s", cpu_level_name(cpu->kernels.level));
+    cpu->threads = (struct parallel){ run_for_others, cpu };
     cpu->device = (struct device){ .ops = &cpu_ops, .name = cpu->name, .host_visible = true };
     cpu->arena_bytes = scratch_lay(cpu, NULL, cpu->options.n_threads);
     r = mem_map(cpu->arena_bytes, MEM_HUGE | MEM_POPULATE, &cpu->arena, NULL);

@@ -212,6 +212,7 @@ static void ff_units(const struct experts_job *job, uint32_t thread)
         } else {
             hidden_unit(job, part, (unit - part->ff_unit0) * part->unit_rows, unpacked);
         }
+        cpu_meanwhile(job->cpu, thread);
     }
 }
 
@@ -231,6 +232,7 @@ static void down_units(const struct experts_job *job, uint32_t thread)
         } else {
             down_unit(job, part, (unit - part->down_unit0) * part->unit_rows, unpacked);
         }
+        cpu_meanwhile(job->cpu, thread);
     }
 }
 

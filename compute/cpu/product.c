@@ -242,8 +242,10 @@ static void linear_on_thread(void *arg, uint32_t thread)
     const struct linear_job *job = arg;
     uint32_t unit;
 
-    while (cpu_share_take(job->cpu, 0, thread, &unit))
+    while (cpu_share_take(job->cpu, 0, thread, &unit)) {
         linear_unit(job, unit, thread);
+        cpu_meanwhile(job->cpu, thread);
+    }
 }
 
 int cpu_linear(struct device *device, struct acts *acts, const struct linear *lin, uint32_t n_lin)

@@ -2,11 +2,13 @@
  *
  * How many compute threads there are and where they stay, on machines of files.
  */
+#include "base/clock.h"
 #include "compute/cpu/threads.h"
 #include "compute/cpu_device.h"
 #include "compute/pool.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,6 +177,58 @@ Test(threads, a_pool_places_its_workers)
     pool_close(pool);
     cr_assert(CPU_EQUAL(&places[0], &before));
     cr_assert(CPU_EQUAL(&places[1], &place));
+}
+
+/* What is to be done meanwhile is done on the caller's thread, some time apart, and no result knows of it. */
+struct meanwhile {
+    pthread_t caller;
+    uint32_t n_calls, n_elsewhere;
+    uint64_t last_ns, least_ns;
+};
+
+static void meanwhile_note(void *ctx)
+{
+    struct meanwhile *m = ctx;
+    uint64_t now_ns = clock_ns();
+
+    m->n_elsewhere += !pthread_equal(pthread_self(), m->caller);
+    if (m->n_calls++ > 0 && now_ns - m->last_ns < m->least_ns)
+        m->least_ns = now_ns - m->last_ns;
+    m->last_ns = now_ns;
+}
+
+Test(threads, what_is_done_meanwhile_is_on_the_callers_thread)
+{
+    enum { COLS = 1024, ROWS = 16384 };
+    struct cpu_device_options options = { .n_threads = 2, .max_rows = 1, .max_ff = 64, .max_expert_rows = 1 };
+    struct meanwhile meanwhile = { .caller = pthread_self(), .least_ns = UINT64_MAX };
+    float *w = calloc((size_t)COLS * ROWS, sizeof(*w)), *x = calloc(COLS, sizeof(*x)),
+          *y = calloc(2 * ROWS, sizeof(*y));
+    struct linear lin = { .w = { w, QUANT_F32, ROWS, COLS }, .y = y };
+    struct device *device;
+    struct acts *acts;
+
+    for (size_t i = 0; i < (size_t)COLS * ROWS; i++)
+        w[i] = (float)(i % 251) - 125;
+    for (size_t i = 0; i < COLS; i++)
+        x[i] = (float)(i % 13) - 6;
+    cr_assert_eq(cpu_device_open(&options, &device, NULL), 0);
+    cr_assert_eq(device->ops->acts_open(device, 1, COLS, &acts), 0);
+    cr_assert_eq(device->ops->acts_set(device, acts, x, 1, COLS), 0);
+    device->ops->linear(device, acts, &lin, 1);
+    device->meanwhile = meanwhile_note;
+    device->meanwhile_ctx = &meanwhile;
+    lin.y = y + ROWS;
+    while (meanwhile.n_calls < 50)
+        device->ops->linear(device, acts, &lin, 1);
+    device->ops->acts_close(device, acts);
+    device->ops->close(device);
+    cr_assert_eq(meanwhile.n_elsewhere, 0);
+    cr_assert_geq(meanwhile.least_ns, DEVICE_MEANWHILE_NS);
+    cr_assert_eq(memcmp(y, y + ROWS, ROWS * sizeof(*y)), 0);
+    free(w);
+    free(x);
+    free(y);
 }
 
 Test(threads, of_this_machine)
