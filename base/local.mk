@@ -4,4 +4,5 @@ libbase_a_SOURCES = \
 	base/clock.h \
 	base/err.c base/err.h \
 	base/log.c base/log.h \
-	base/mem.c base/mem.h
+	base/mem.c base/mem.h \
+	base/parallel.h

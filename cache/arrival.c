@@ -2,26 +2,24 @@
 #include "cache/state.h"
 
 #include "base/clock.h"
+#include "cache/sum.h"
 
 #include <inttypes.h>
 #include <string.h>
-#define XXH_STATIC_LINKING_ONLY /* the state, to have it on the stack */
-#include <xxhash.h>
 
 static struct catalog_sum slot_sum(const struct cache *c, uint32_t slot)
 {
     const struct expert_layer_layout *layer = &c->layout->layers[c->slots.slot[slot].key / c->layout->n_experts];
+    struct expert_bytes expert;
     struct catalog_sum sum;
-    XXH128_canonical_t canonical;
     struct extent extent;
-    XXH3_state_t state;
 
     cache_slot_extent(c, slot, &extent);
-    XXH3_128bits_reset(&state);
-    for (int p = 0; p < EXPERT_PARTS; p++)
-        XXH3_128bits_update(&state, c->slots.slot[slot].data + extent.part_at[p], layer->part[p].part_bytes);
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
-    memcpy(sum.bytes, canonical.digest, sizeof(sum.bytes));
+    for (int p = 0; p < EXPERT_PARTS; p++) {
+        expert.data[p] = c->slots.slot[slot].data + extent.part_at[p];
+        expert.bytes[p] = layer->part[p].part_bytes;
+    }
+    sum_expert(&expert, c->threads, &sum);
     return sum;
 }
 

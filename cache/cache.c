@@ -208,6 +208,11 @@ void cache_close(struct cache *cache)
     mem_free(cache);
 }
 
+void cache_use_threads(struct cache *cache, const struct parallel *threads)
+{
+    cache->threads = threads;
+}
+
 struct expert_door *cache_door(struct cache *cache)
 {
     return &cache->door;

@@ -16,6 +16,7 @@
 #define EXPERTD_CACHE_CACHE_H
 
 #include "base/err.h"
+#include "base/parallel.h"
 #include "cache/drive.h"
 #include "cache/policy.h"
 #include "cache/shadow.h"
@@ -91,6 +92,9 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
                struct err *err);
 void cache_close(struct cache *cache);
 struct expert_door *cache_door(struct cache *cache);
+/* Sum checksums with these, until they are taken back with NULL. They must be free whenever the door or cache_idle is
+ * called. Borrowed. */
+void cache_use_threads(struct cache *cache, const struct parallel *threads);
 void cache_stats(const struct cache *cache, struct cache_stats *ret_stats);
 /* What is in use, for the start-up lines: "io_uring, direct" or "pread (io_uring not permitted: ...), buffered". Lent.
  */

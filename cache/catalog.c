@@ -19,7 +19,7 @@
 #define HEAT_DUE_NS 60000000000ULL
 
 /* Raised when keys or values change their meaning; a file of another version is rebuilt. */
-#define SCHEMA 1
+#define SCHEMA 2
 static const char schema_key[] = "schema";
 
 /* Keys: identity, kind, index big-endian (so that a model's records lie in order). */

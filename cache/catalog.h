@@ -23,7 +23,7 @@
 
 struct catalog;
 
-/* XXH3-128 of an expert's gate, up and down bytes in this order, canonical (big-endian). */
+/* Of an expert's bytes: cache/sum.h. */
 struct catalog_sum {
     uint8_t bytes[16];
 };

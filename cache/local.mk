@@ -6,6 +6,7 @@ libcache_a_SOURCES = \
 	cache/policy_scored.h cache/policy_frequency.c cache/policy_nextuse.c \
 	cache/extent.c cache/extent.h cache/files.c cache/files.h cache/pack.c cache/pack.h \
 	cache/pack_write.c cache/pack_write.h cache/pack_file.c cache/pack_file.h cache/pack_use.c \
+	cache/sum.c cache/sum.h \
 	cache/reader.c cache/reader.h cache/io.h cache/io_uring.c cache/io_pread.c \
 	cache/catalog.c cache/catalog.h cache/catalog_seal.c cache/catalog_seal.h \
 	cache/lend.c cache/lend.h \

@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define VERSION 1
+#define VERSION 2
 #define BLOCK EXTENT_MAX_BLOCK
 #define PART_ALIGN EXTENT_BUFFERED_BLOCK
 #define FIXED_BYTES 64

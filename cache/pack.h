@@ -10,7 +10,7 @@
  * The file, all numbers little-endian, all places multiples of 4096 unless said otherwise:
  *
  *     0    8  magic "expertpk"
- *     8    4  version, 1
+ *     8    4  version, 2
  *     12   4  1 when whole; 0 while it is being written (PATH.part), when the header's checksum means nothing
  *     16  16  identity of the model, as in the catalog
  *     32   4  layers with experts
@@ -20,8 +20,8 @@
  *     56   8  zero
  *     64  64  for each layer: its number in the model (4), the formats of gate, up and down (3 x 4, quant.h), where
  *             its expert 0 begins (8), bytes of each record (8), bytes of an expert's gate, up and down (3 x 8), zero
- * (8) 16  for each expert, layer by layer: XXH3-128 of gate, up and down in this order, canonical (big-endian), the
- *             same as in the catalog; zero: not written yet
+ * (8) 16  for each expert, layer by layer: its checksum (cache/sum.h), the same as in the catalog; zero: not written
+ *             yet
  *             zeros
  *         16  in the last bytes of the header: XXH3-128 of all of it before, canonical
  *     records, layer by layer and expert by expert: gate, up, down, each beginning on a multiple of 64 in the record,

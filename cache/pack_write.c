@@ -6,12 +6,11 @@
 #include "cache/cache.h"
 #include "cache/pack.h"
 #include "cache/pack_file.h"
+#include "cache/sum.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#define XXH_STATIC_LINKING_ONLY /* the state, to have it on the stack */
-#include <xxhash.h>
 
 #define BATCH 8 /* experts asked for at once: enough to keep a drive busy */
 #define CHECKPOINT_BYTES (64UL << 20)
@@ -48,17 +47,15 @@ static void record_make(struct pack_writer *w, const struct pack_layer *layer, c
                         const struct expert_view *view, struct catalog_sum *ret_sum)
 {
     const struct weight *weight[EXPERT_PARTS] = { &view->gate, &view->up, &view->down };
-    XXH128_canonical_t canonical;
-    XXH3_state_t state;
+    struct expert_bytes expert;
 
     memset(w->record, 0, layer->record_bytes);
-    XXH3_128bits_reset(&state);
     for (int p = 0; p < EXPERT_PARTS; p++) {
         memcpy(w->record + layer->part_at[p], weight[p]->data, from->part[p].part_bytes);
-        XXH3_128bits_update(&state, w->record + layer->part_at[p], from->part[p].part_bytes);
+        expert.data[p] = w->record + layer->part_at[p];
+        expert.bytes[p] = from->part[p].part_bytes;
     }
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
-    memcpy(ret_sum->bytes, canonical.digest, sizeof(ret_sum->bytes));
+    sum_expert(&expert, NULL, ret_sum);
 }
 
 /* First the records, then the table that names them. */

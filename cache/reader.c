@@ -169,10 +169,10 @@ static void job_end_later(struct reader *r, uint32_t slot)
     r->ended[(r->ended_head + r->n_ended++) % r->options.n_slots] = slot;
 }
 
-/* The first one that somebody waits for, or else the first: it changes places with the head. */
-static uint32_t ended_take(struct reader *r)
+/* The first one that somebody waits for, or else the first, comes to the head: whether somebody waits for it. */
+static bool ended_sort(struct reader *r)
 {
-    uint32_t *head = &r->ended[r->ended_head], slot;
+    uint32_t *head = &r->ended[r->ended_head];
 
     for (uint32_t i = 1; i < r->n_ended && r->jobs[*head].priority != READER_DEMAND; i++) {
         uint32_t *other = &r->ended[(r->ended_head + i) % r->options.n_slots], first = *head;
@@ -182,7 +182,13 @@ static uint32_t ended_take(struct reader *r)
             *other = first;
         }
     }
-    slot = *head;
+    return r->n_ended > 0 && r->jobs[*head].priority == READER_DEMAND;
+}
+
+static uint32_t ended_take(struct reader *r)
+{
+    uint32_t slot = r->ended[r->ended_head];
+
     r->ended_head = (r->ended_head + 1) % r->options.n_slots;
     r->n_ended--;
     return slot;
@@ -383,8 +389,14 @@ int reader_poll(struct reader *reader, struct err *err)
 int reader_pump(struct reader *reader, bool wait, struct err *err)
 {
     int rc = pieces_turn(reader, wait && reader->n_ended == 0, err);
+    bool served = false;
 
     while (rc == 0 && reader->n_ended > 0) {
+        bool wanted = ended_sort(reader);
+
+        if (served && !wanted)
+            return 0;
+        served |= wanted;
         job_end(reader, ended_take(reader));
         rc = pieces_turn(reader, false, err);
     }

@@ -58,8 +58,8 @@ bool reader_arrived(const struct reader *reader, uint32_t slot);
 void reader_drop(struct reader *reader, uint32_t slot);
 /* Submit what there is room for and see what has arrived, without calling on_end: microseconds. */
 int reader_poll(struct reader *reader, struct err *err);
-/* Submit what there is room for and take what has ended, what is in demand first. `wait`: sleep until something has
- * ended, if anything is in flight. */
+/* Submit what there is room for and take what has ended: what is in demand, or, where that is nothing, hints. `wait`:
+ * sleep until something has ended, if anything is in flight. */
 int reader_pump(struct reader *reader, bool wait, struct err *err);
 
 /* io_ops.rebuffer, for an idle reader. */

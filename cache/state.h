@@ -53,6 +53,7 @@ struct cache {
     const struct expert_layout *layout;
     const struct pack *pack; /* NULL: none */
     bool verify;
+    const struct parallel *threads; /* to sum with; NULL: the engine's alone */
     bool memory_held; /* the slots' memory is pinned by a device */
     struct files files;
     struct slots slots;

@@ -15,6 +15,8 @@
 void engine_close_device(struct engine *e)
 {
     tier_close(e->tier);
+    if (e->cache)
+        cache_use_threads(e->cache, NULL);
     if (e->helper)
         e->helper->ops->close(e->helper);
     if (e->device)
@@ -37,6 +39,8 @@ static int open_devices(struct engine *e, struct forward_options *forward, struc
     gpu_helper_options(service, &helper);
     r = cpu_device_open(&helper, &e->helper, err);
     forward->helper = e->helper;
+    if (r == 0)
+        cache_use_threads(e->cache, cpu_device_threads(e->helper));
     return r;
 }
 

@@ -115,6 +115,7 @@ int engine_open_cpu(struct engine *e, struct err *err)
     r = cpu_device_open(&device, &e->device, err);
     if (r < 0)
         return r;
+    cache_use_threads(e->cache, cpu_device_threads(e->device));
     service_forward_options(e->service->config, &e->service->budget.shape, &forward);
     return engine_open_pass(e, &forward, err);
 }

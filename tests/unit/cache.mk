@@ -1,5 +1,5 @@
 if HAVE_CRITERION
-cache_tests = tests/unit/test_cache tests/unit/test_catalog tests/unit/test_drive tests/unit/test_io tests/unit/test_slots tests/unit/test_warmup tests/unit/test_cache_budget \
+cache_tests = tests/unit/test_cache tests/unit/test_catalog tests/unit/test_drive tests/unit/test_io tests/unit/test_slots tests/unit/test_sum tests/unit/test_warmup tests/unit/test_cache_budget \
 	tests/unit/test_pack tests/unit/test_pack_write
 check_PROGRAMS += $(cache_tests)
 TESTS += $(cache_tests)
@@ -35,6 +35,10 @@ tests_unit_test_pack_write_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
 tests_unit_test_slots_SOURCES = tests/unit/test_slots.c $(support_cache)
 tests_unit_test_slots_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_slots_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
+
+tests_unit_test_sum_SOURCES = tests/unit/test_sum.c
+tests_unit_test_sum_CPPFLAGS = $(CRITERION_CPPFLAGS) $(XXHASH_CFLAGS)
+tests_unit_test_sum_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
 
 tests_unit_test_warmup_SOURCES = tests/unit/test_warmup.c $(support_cache)
 tests_unit_test_warmup_CPPFLAGS = $(CRITERION_CPPFLAGS)

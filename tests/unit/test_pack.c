@@ -222,8 +222,8 @@ Test(pack, bad_ones_are_called_by_their_names)
 
     cr_assert_eq(open_changed(pack, 0, 0x46554747, &err), ERR_FORMAT);
     cr_assert_not_null(strstr(err.text, "no pack of expertd"), "%s", err.text);
-    cr_assert_eq(open_changed(pack, 8, 2, &err), ERR_UNSUPPORTED);
-    cr_assert_not_null(strstr(err.text, "of version 2"), "%s", err.text);
+    cr_assert_eq(open_changed(pack, 8, 3, &err), ERR_UNSUPPORTED);
+    cr_assert_not_null(strstr(err.text, "of version 3"), "%s", err.text);
     cr_assert_eq(open_changed(pack, 12, 0, &err), ERR_FORMAT);
     cr_assert_not_null(strstr(err.text, "not finished"), "%s", err.text);
     cr_assert_eq(open_changed(pack, 16, 99, &err), ERR_CHANGED);
