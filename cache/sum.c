@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT */
+#include "config.h"
+
 #include "cache/sum.h"
 
 #include "base/arith.h"
 
 #include <string.h>
 #include <xxhash.h>
+#ifdef HAVE_XXH3_128BITS_DISPATCH
+#include <xxh_x86dispatch.h> /* XXH3_128bits is the fastest for this CPU, to the same result */
+#endif
 
 #define PIECES ((size_t)EXPERT_PARTS * SUM_PIECES)
 #define ALIGN 64
