@@ -165,6 +165,7 @@ void tier_stats(const struct tier *tier, struct tier_stats *ret_stats)
     ret_stats->device_waits = tier->device->n_waits;
     ret_stats->copy_rate = rate(tier->cost.copy_ns_per_byte);
     ret_stats->cpu_rate = rate(tier->cost.cpu_ns_per_byte);
+    ret_stats->experts = (uint64_t)tier->layout->n_layers * tier->layout->n_experts;
     ret_stats->residents = 0;
     for (uint32_t c = 0; c < tier->plan.n_classes; c++)
         ret_stats->residents += tier->transit[c].n_residents;

@@ -53,6 +53,7 @@ struct tier_stats {
     uint64_t passes;       /* over all layers */
     uint64_t given_back;   /* bytes */
     uint64_t slots, slots_used, residents;
+    uint64_t experts; /* of the model: once as many slots are used, a token stays on the device */
     uint64_t slot_bytes;
     double copy_rate, cpu_rate; /* bytes per second, as measured; 0: not yet */
 };

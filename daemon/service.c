@@ -21,7 +21,7 @@
 
 #define SMALL_DEPTH 6                       /* two experts of three parts each */
 #define CODE_BY_PAGE ((uint64_t)1344 << 10) /* all that ever runs while serving, on x86-64 with glibc 2.36 */
-#define STAY_ROWS 16u /* answers a step: with more of them an expert's rows are worth bringing together */
+#define STAY_ROWS 16u /* tokens: of more than these an expert's rows are worth bringing together */
 
 /* The measuring functions ask a device; this one has opened nothing of size. */
 struct measure {
@@ -56,7 +56,7 @@ void service_forward_options(const struct config *config, const struct budget_sh
                                              .max_batch = shape->max_batch,
                                              .max_logits = shape->max_logits,
                                              .kv_type = config->kv_type,
-                                             .stay_rows = shape->n_seqs < STAY_ROWS ? shape->n_seqs : STAY_ROWS,
+                                             .stay_rows = shape->max_batch < STAY_ROWS ? shape->max_batch : STAY_ROWS,
                                              .predict_rows = config->prefetch == LOOKAHEAD_OFF ? 0 : shape->n_seqs,
                                              .lock = true,
                                              .embd_on_disk = shape->embd_on_disk };

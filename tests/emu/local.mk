@@ -24,6 +24,15 @@ tests/emu/libgpu_emu.a: $(EMU_OBJECTS)
 	$(AM_V_AR)rm -f $@ && $(AR) $(ARFLAGS) $@ $(EMU_OBJECTS)
 
 CLEANFILES += $(EMU_OBJECTS) tests/emu/libgpu_emu.a
+
+# The emulated card for the real daemon.
+check_LTLIBRARIES += tests/emu/module_emu.la
+tests_emu_module_emu_la_SOURCES = tests/emu/module_emu.c tests/emu/fibre.c tests/emu/machine.c tests/emu/memory.c
+tests_emu_module_emu_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_emu_module_emu_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere \
+	-Wl,--version-script=$(srcdir)/tests/support/module.sym
+tests_emu_module_emu_la_LIBADD = tests/emu/libgpu_emu.a $(LIBS_COMPUTE) -lm
+tests_emu_module_emu_la_DEPENDENCIES = tests/emu/libgpu_emu.a $(LIBS_COMPUTE) tests/support/module.sym
 AM_V_CXX = $(am__v_CXX_@AM_V@)
 am__v_CXX_ = $(am__v_CXX_@AM_DEFAULT_V@)
 am__v_CXX_0 = @echo "  CXX     " $@;

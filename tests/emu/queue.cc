@@ -296,3 +296,8 @@ extern "C" int emu_device_open(const struct gpu_options *options, struct device 
 {
     return gpu_device_open(options, ret_device, err);
 }
+
+extern "C" size_t emu_device_bytes(const struct gpu_options *options)
+{
+    return gpu_device_bytes(options);
+}

@@ -23,7 +23,8 @@ struct emu_counts {
 };
 void emu_get_counts(struct emu_counts *ret_counts);
 
-/* gpu_device_open of gpu/device.h, over the emulated card. */
+/* gpu_device_open and gpu_device_bytes of gpu/device.h, over the emulated card. */
 int emu_device_open(const struct gpu_options *options, struct device **ret_device, struct err *err);
+size_t emu_device_bytes(const struct gpu_options *options);
 
 #endif
