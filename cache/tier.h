@@ -49,6 +49,7 @@ struct tier_stats {
     uint64_t demotions;                              /* copied back to RAM */
     uint64_t guess_copies, guess_hits, guess_wasted; /* copied on a hint: so many; asked for; overwritten before */
     uint64_t wait_ns;                                /* the host stood still for a copy */
+    uint64_t cpu_ns;                                 /* the CPU computed experts in its place */
     uint64_t device_waits; /* hand-offs: times that the host waited for the device, whoever asked */
     uint64_t passes;       /* over all layers */
     uint64_t given_back;   /* bytes */

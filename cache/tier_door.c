@@ -442,6 +442,7 @@ static void door_poll(struct expert_door *door)
 
 static void door_spent(struct expert_door *door, uint64_t bytes, uint64_t ns)
 {
+    of(door)->stats.cpu_ns += ns;
     tier_cost_computed(&of(door)->cost, bytes, ns);
 }
 

@@ -271,10 +271,11 @@ static void put_tier(const struct engine_snapshot *s, struct jbuf *out)
                 s->lookahead.way[LOOKAHEAD_FROM_RAM].level);
     put_token_ms("guess_token_ms", &s->lookahead, LOOKAHEAD_FROM_RAM, out);
     jbuf_printf(out,
-                ",\"wait_ns\":%" PRIu64 ",\"device_waits\":%" PRIu64 ",\"passes\":%" PRIu64 ",\"slots\":%" PRIu64
-                ",\"slots_used\":%" PRIu64 ",\"experts\":%" PRIu64 ",\"residents\":%" PRIu64 ",\"slot_bytes\":%" PRIu64
-                ",\"given_back\":%" PRIu64 ",\"copy_rate\":%.0f,\"cpu_rate\":%.0f},\"device_losses\":%u",
-                t->wait_ns, t->device_waits, t->passes, t->slots, t->slots_used, t->experts, t->residents,
+                ",\"wait_ns\":%" PRIu64 ",\"cpu_ns\":%" PRIu64 ",\"device_waits\":%" PRIu64 ",\"passes\":%" PRIu64
+                ",\"slots\":%" PRIu64 ",\"slots_used\":%" PRIu64 ",\"experts\":%" PRIu64 ",\"residents\":%" PRIu64
+                ",\"slot_bytes\":%" PRIu64 ",\"given_back\":%" PRIu64
+                ",\"copy_rate\":%.0f,\"cpu_rate\":%.0f},\"device_losses\":%u",
+                t->wait_ns, t->cpu_ns, t->device_waits, t->passes, t->slots, t->slots_used, t->experts, t->residents,
                 t->slot_bytes, t->given_back, t->copy_rate, t->cpu_rate, s->device_losses);
 }
 

@@ -65,6 +65,15 @@ static int open_with(struct engine *e, uint64_t slots, struct err *err)
     return r;
 }
 
+/* Not even the least fits. Rounded up to whole MiB, and one more for what the card's allocations round up. */
+static int short_of(const struct budget *budget, uint64_t less, struct err *err)
+{
+    struct err why = *err;
+
+    return err_set(err, -ENOMEM, "out of memory on the GPU: at least %lluM must be free: %s",
+                   (unsigned long long)(((budget_sum(budget) - less) >> 20) + 2), err_text(&why));
+}
+
 /* Others may have taken of the card's memory since it was divided. A bound that was set is kept or refused with the
  * number that fits; our own is made to fit. */
 int engine_open_gpu(struct engine *e, struct err *err)
@@ -77,9 +86,11 @@ int engine_open_gpu(struct engine *e, struct err *err)
     for (int i = 0; i < TRIES && r == -ENOMEM && fits > least; i++) {
         struct err again = { 0 };
 
-        fits = fits - fits / 8 > least ? fits - fits / 8 : least;
+        fits = i + 1 < TRIES && fits - fits / 8 > least ? fits - fits / 8 : least;
         r = open_with(e, fits, &again);
     }
+    if (r == -ENOMEM)
+        return short_of(budget, slots - least, err);
     if (r < 0 || fits == slots)
         return r;
     if (e->service->config->vram) {

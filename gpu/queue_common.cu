@@ -220,7 +220,11 @@ static struct graph *graph_of(struct queue *q, int *ret_r)
 
     if (g != NULL) {
         *ret_r = update(q, g);
-        return g;
+        if (*ret_r >= 0 || *ret_r == ERR_DEVICE)
+            return g;
+        graph_close(g); /* what cannot be brought up to date is made anew, if it comes again */
+        *ret_r = 0;
+        return NULL;
     }
     if (!seen_before(c, shape))
         return NULL;

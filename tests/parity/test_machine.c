@@ -122,6 +122,52 @@ out:
     return r;
 }
 
+/* Often enough for graphs to be made, brought up to date and launched; the host then waits in between. */
+static int use_graphs(struct device *device)
+{
+    const struct device_ops *ops = device->ops;
+    float host[64];
+    void *x = NULL;
+    int r = ops->alloc(device, sizeof(host), &x);
+
+    for (uint32_t i = 0; i < 4 && r >= 0; i++)
+        for (uint32_t n = 0; n < 4 && r >= 0; n++) {
+            r = ops->add(device, x, (const float *)x + 16 * (1 + (n + i) % 3), NULL, 1, 16);
+            if (r >= 0 && n == 3)
+                r = ops->download(device, host, x, sizeof(host));
+        }
+    ops->free(device, x, sizeof(host));
+    return r;
+}
+
+/* A call about a graph may fail: then the work is done without. */
+Test(emulated_card, graphs_that_fail_are_done_without)
+{
+    struct emu_counts before, after;
+    uint32_t n_failed = 0, n_without = 0;
+    struct err err = { 0 };
+    int r = 0;
+
+    for (long n = 0; n < 100; n++) {
+        struct device *device;
+
+        emu_set_faults(&(struct emu_faults){ -1, 1 << 30, false });
+        cr_assert_eq(emu_device_open(&options, &device, &err), 0, "%s", err_text(&err));
+        emu_get_counts(&before);
+        emu_set_faults(&(struct emu_faults){ n, 1 << 30, false });
+        r = use_graphs(device);
+        emu_get_counts(&after);
+        cr_assert(r == 0 || r == -EIO, "%s", err_text(&device->err));
+        n_failed += r < 0;
+        n_without += r == 0 && after.graph_runs - before.graph_runs < 3;
+        emu_set_faults(&(struct emu_faults){ -1, 1 << 30, false });
+        device->ops->close(device);
+    }
+    cr_assert_eq(r, 0, "a hundred calls are more than there are");
+    cr_assert_gt(n_failed, 10);
+    cr_assert_gt(n_without, 2);
+}
+
 static void fail_each_call(bool lost)
 {
     struct emu_counts counts;

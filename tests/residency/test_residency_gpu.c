@@ -87,3 +87,28 @@ Test(residency_gpu, with_everything_there_a_token_is_one_graph)
     rig_close(&run);
     rig_teardown();
 }
+
+/* What the division says, forward, device and slots take of the card, and within a hundredth no less. */
+Test(residency_gpu, vram_is_what_was_said)
+{
+    const struct rig_shape shape = { .vram = HALF, .ram = LEAST };
+    struct forward_bytes bytes;
+    struct rig_run run = { 0 };
+    struct gpu_options gpu;
+    struct tier_stats stats;
+    uint64_t free_bytes, total_bytes, sum;
+
+    if (getenv("EXPERTD_TEST_GPU") != NULL)
+        cr_skip_test("skipped: a card is not ours alone");
+    rig_setup("olmoe-q4_0");
+    rig_sim_reset(0, 0);
+    cr_assert_eq(rig_open(&run, &shape), 0, "%s", err_text(&run.err));
+    rig_measure(&run, &gpu, &bytes);
+    tier_stats(run.tier, &stats);
+    sum = bytes.dense + bytes.kv + bytes.activations + emu_device_bytes(&gpu) + stats.slot_bytes;
+    cr_assert_eq(run.device->copy->memory(run.device, &free_bytes, &total_bytes), 0);
+    cr_assert_leq(total_bytes - free_bytes, sum);
+    cr_assert_geq(total_bytes - free_bytes, sum - sum / 100);
+    rig_close(&run);
+    rig_teardown();
+}

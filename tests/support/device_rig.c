@@ -140,6 +140,25 @@ static void on_route(void *ctx, uint32_t layer, const float *router, const uint1
         expect_next(run, layer + 1, ids);
 }
 
+static struct gpu_options gpu_options_of(void)
+{
+    struct forward_options options = forward_options_of(NULL);
+    struct cpu_device_options like = { 0 };
+
+    forward_cpu_options(rig_model, &options, &like);
+    return (struct gpu_options){ .max_rows = like.max_rows,
+                                 .max_ff = like.max_ff,
+                                 .max_expert_rows = like.max_expert_rows };
+}
+
+void rig_measure(const struct rig_run *run, struct gpu_options *ret_gpu, struct forward_bytes *ret_bytes)
+{
+    struct forward_options options = forward_options_of(NULL);
+
+    *ret_gpu = gpu_options_of();
+    forward_measure(rig_model, run->device, &options, ret_bytes);
+}
+
 int rig_open(struct rig_run *run, const struct rig_shape *shape)
 {
     const struct expert_layout *layout = model_layout(rig_model);
@@ -148,7 +167,7 @@ int rig_open(struct rig_run *run, const struct rig_shape *shape)
     struct tier_options tier = { .slot_budget = share_of(shape->vram, tier_min_bytes(layout), 3 * 256 + 4095),
                                  .inclusive = shape->inclusive };
     struct cache_options cache;
-    struct gpu_options gpu;
+    struct gpu_options gpu = gpu_options_of();
     int r;
 
     cache_options_default(&cache);
@@ -157,8 +176,6 @@ int rig_open(struct rig_run *run, const struct rig_shape *shape)
     cache.io_ctx = &rig_io;
     cache.policy = POLICY_NEXT_USE;
     forward_cpu_options(rig_model, &options, &cpu);
-    gpu =
-        (struct gpu_options){ .max_rows = cpu.max_rows, .max_ff = cpu.max_ff, .max_expert_rows = cpu.max_expert_rows };
     r = rig_device_open != NULL ? rig_device_open(&gpu, &run->device, &run->err)
                                 : sim_device_open(&rig_sim, &gpu, &run->device, &run->err);
     if (r == 0)

@@ -53,6 +53,8 @@ void rig_close(struct rig_run *run); /* and none of the device's memory is lost 
 /* The prompt in chunks, then token by token, from position *row on; a failed eval is done again when `on_failure` (may
  * be NULL) says 0. Returns 0 at the end, or what on_failure said. */
 int rig_rows(struct rig_run *run, int (*on_failure)(struct rig_run *run, int code));
+/* What the device was opened with, and what the forward pass says it takes. */
+void rig_measure(const struct rig_run *run, struct gpu_options *ret_gpu, struct forward_bytes *ret_bytes);
 /* Evals that rig_rows takes. */
 enum { RIG_EVALS = (RIG_PROMPT + RIG_CHUNK - 1) / RIG_CHUNK + RIG_STEPS };
 /* Same bits as the CPU's, or the test says where they part. */

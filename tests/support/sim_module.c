@@ -2,7 +2,8 @@
  *
  * sim_module.c: the simulated device as a module, for the real daemon: EXPERTD_GPU_MODULE names it, EXPERTD_SIM says
  * what it is like: words "memory=64M", "rate=BYTES/S", "seed=N", "cards=N" (0: none), "fault=memory|copy|lost@CALL",
- * "faults=N", "failing_opens=N" and "lost=FILE" (lost while there is such a file), with spaces between.
+ * "faults=N", "failing_opens=N", "later=8M" (memory from the second open on: others took some) and "lost=FILE" (lost
+ * while there is such a file), with spaces between.
  */
 #include "tests/support/sim_device.h"
 
@@ -14,6 +15,7 @@
 static struct sim sim;
 static unsigned n_cards = 1;
 static char lost_file[300];
+static uint64_t later_bytes; /* of memory, from the second open on; 0: as before */
 
 static uint64_t size_of(const char *text)
 {
@@ -51,6 +53,8 @@ static void word_take(const char *word)
         fault_of(value);
     else if (strncmp(word, "failing_opens=", 14) == 0)
         sim.n_failing_opens = (uint32_t)size_of(value);
+    else if (strncmp(word, "later=", 6) == 0)
+        later_bytes = size_of(value);
     else if (strncmp(word, "lost=", 5) == 0)
         snprintf(lost_file, sizeof(lost_file), "%s", value);
 }
@@ -88,7 +92,11 @@ static int module_card(uint32_t index, struct gpu_card *ret_card, struct err *er
 
 static int module_open(const struct gpu_options *options, struct device **ret_device, struct err *err)
 {
+    static unsigned n_opens;
+
     configure();
+    if (n_opens++ > 0 && later_bytes > 0)
+        sim.memory_bytes = later_bytes;
     return sim_device_open(&sim, options, ret_device, err);
 }
 

@@ -203,24 +203,12 @@ Test(tier, guesses_are_counted)
 /* The division says to the byte what forward and slots take of the device. */
 Test(tier, the_devices_memory_is_what_was_said)
 {
-    struct forward_options options = { .n_ctx = RIG_ROWS,
-                                       .n_seqs = 1,
-                                       .max_batch = RIG_CHUNK,
-                                       .max_logits = RIG_CHUNK,
-                                       .kv_type = KV_F16,
-                                       .stay_rows = RIG_CHUNK,
-                                       .predict_rows = 1 };
-    struct cpu_device_options like = { 0 };
     struct gpu_options gpu;
     struct forward_bytes bytes;
     uint64_t sum;
 
     open_rig(&(struct rig_shape){ .vram = HALF, .ram = LEAST });
-    forward_cpu_options(rig_model, &options, &like);
-    gpu = (struct gpu_options){ .max_rows = like.max_rows,
-                                .max_ff = like.max_ff,
-                                .max_expert_rows = like.max_expert_rows };
-    forward_measure(rig_model, run.device, &options, &bytes);
+    rig_measure(&run, &gpu, &bytes);
     sum = bytes.dense + bytes.kv + bytes.activations + sim_device_bytes(&gpu) + stats_now().slot_bytes;
     cr_assert_leq(rig_sim.most_bytes, sum);
     cr_assert_geq(rig_sim.most_bytes, sum - sum / 100);
