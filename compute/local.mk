@@ -63,12 +63,19 @@ libcpu_avx512_a_SOURCES = \
 	compute/cpu/avx512_tile.h \
 	compute/cpu/avx512_tile_small.c \
 	compute/cpu/avx512_tile_super.c \
+	compute/cpu/avx512_turn.h \
+	compute/cpu/avx512_turn_small.h \
 	compute/cpu/avx512_small.c \
 	compute/cpu/avx512_super.c \
 	compute/cpu/iq_avx512.c \
 	compute/cpu/kernels_avx512.c
 libcpu_avx512_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mbmi2
-libcpu_amx_a_SOURCES = compute/cpu/kernels_amx.c
+AMX_SOURCES = \
+	compute/cpu/amx_small.c \
+	compute/cpu/amx_super.c \
+	compute/cpu/amx_tiles.h \
+	compute/cpu/kernels_amx.c
+libcpu_amx_a_SOURCES = $(AMX_SOURCES)
 libcpu_amx_a_CFLAGS = $(libcpu_avx512_a_CFLAGS) -mamx-tile -mamx-int8
 LIBS_CPU_LEVELS += libcpu_avx2.a libcpu_avxvnni.a libcpu_avx512.a libcpu_amx.a
 endif

@@ -2,68 +2,9 @@
  *
  * avx512_tile_small.c: tiles of 32-weight blocks (ACT_SMALL in kernels.h); see avx512_tile.h for how rows lie.
  */
-#include "compute/cpu/avx512_expand.h"
-#include "compute/cpu/avx512_tile.h"
-#include "compute/quant_small.h"
-
-enum { STEPS = QUANT_SMALL / 4 };
-
-/* A block of each row. */
-struct small_tile {
-    uint8_t q[STEPS][STEP_BYTES];
-    float d[16], m[16]; /* m: in formats with minima */
-} __attribute__((aligned(64)));
+#include "compute/cpu/avx512_turn_small.h"
 
 _Static_assert(sizeof(struct small_tile) == 16 * (QUANT_SMALL + 2 * sizeof(float)), "a tile has room for it");
-
-SIMD_INLINE bool has_minima(enum quant_type type)
-{
-    return type == QUANT_Q4_1 || type == QUANT_Q5_1;
-}
-
-/* Blocks b and b + 1 of all rows, or b alone. */
-SIMD_INLINE void unpack_pair(enum quant_type type, size_t block_bytes, const uint8_t *const rows[16], size_t b,
-                             const bool alone, struct small_tile *tile)
-{
-    __m512i v[16];
-
-    UNROLL for (int r = 0; r < 16; r++)
-    {
-        const uint8_t *p = rows[r] + b * block_bytes;
-
-        v[r] = expand_small(type, p, alone ? p : p + block_bytes);
-    }
-    transpose_dwords(v);
-    UNROLL for (int k = 0; k < STEPS; k++)
-    {
-        _mm512_store_si512(tile->q[k], v[k]);
-        if (!alone)
-            _mm512_store_si512(tile[1].q[k], v[STEPS + k]);
-    }
-    for (int i = 0; i < (alone ? 1 : 2); i++)
-        for (int r = 0; r < 16; r++) {
-            const uint8_t *p = rows[r] + (b + (size_t)i) * block_bytes;
-
-            tile[i].d[r] = type == QUANT_MXFP4 ? mxfp4_scale(p[0]) : load_half(p);
-            if (has_minima(type))
-                tile[i].m[r] = load_half(p + 2);
-        }
-}
-
-SIMD_INLINE void unpack_tile(enum quant_type type, size_t block_bytes, const void *src, size_t row_bytes, size_t n_rows,
-                             size_t n, void *ret_tile)
-{
-    struct small_tile *tile = ret_tile;
-    size_t n_blocks = n / QUANT_SMALL, b = 0;
-    const uint8_t *rows[16];
-
-    for (size_t r = 0; r < 16; r++)
-        rows[r] = (const uint8_t *)src + (r < n_rows ? r : n_rows - 1) * row_bytes;
-    for (; b + 2 <= n_blocks; b += 2)
-        unpack_pair(type, block_bytes, rows, b, false, tile + b);
-    if (b < n_blocks)
-        unpack_pair(type, block_bytes, rows, b, true, tile + b);
-}
 
 SIMD_INLINE void block_add(int bias_shift, bool minima, const struct small_tile *tile, const struct small_row *a,
                            size_t b, const int n_tokens, __m512 *lane)
@@ -72,7 +13,7 @@ SIMD_INLINE void block_add(int bias_shift, bool minima, const struct small_tile 
     __m512i sum[TILE_TOKENS];
 
     UNROLL for (int t = 0; t < n_tokens; t++) sum[t] = _mm512_setzero_si512();
-    UNROLL for (int k = 0; k < STEPS; k++)
+    UNROLL for (int k = 0; k < SMALL_STEPS; k++)
     {
         __m512i q = _mm512_load_si512(tile->q[k]);
 
@@ -139,7 +80,7 @@ DOTS(dots_minima, -1, true)
 #define UNPACK(name, type, block_bytes)                                                                              \
     static void name(enum quant_type unused, const void *src, size_t row_bytes, size_t n_rows, size_t n, void *tile) \
     {                                                                                                                \
-        unpack_tile(type, block_bytes, src, row_bytes, n_rows, n, tile);                                             \
+        turn_small(type, false, block_bytes, src, row_bytes, n_rows, n, tile);                                       \
     }
 
 UNPACK(unpack_q4_0_tile, QUANT_Q4_0, 18)

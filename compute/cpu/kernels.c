@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "compute/cpu/kernels.h"
 
-#include "compute/cpu/amx.h"
 #include "compute/cpu/iq_points.h"
 #include "compute/cpu/tile_rows.h"
 
@@ -16,8 +15,8 @@ void cpu_kernels_get(enum cpu_level level, struct cpu_kernels *ret_kernels)
         cpu_kernels_avxvnni(ret_kernels);
     if (level >= CPU_AVX512)
         cpu_kernels_avx512(ret_kernels);
-    if (level >= CPU_AMX) /* its tiles measured slower than the level's below: until they are faster, a name only */
-        ret_kernels->level = CPU_AMX;
+    if (level >= CPU_AMX)
+        cpu_kernels_amx(ret_kernels);
 #elif defined(__aarch64__)
     if (level >= CPU_I8MM) /* each fills the same entries */
         cpu_kernels_i8mm(ret_kernels);
@@ -62,9 +61,5 @@ size_t act_row_bytes(enum act_flavour flavour, size_t n)
 
 size_t tile_bytes(enum act_flavour flavour, size_t n)
 {
-    size_t bytes = DOTS_ROWS * tile_row_bytes(flavour, n), blocks = (n + QUANT_SUPER - 1) / QUANT_SUPER;
-
-    if (flavour == ACT_SUPER && blocks * sizeof(struct amx_super) > bytes)
-        bytes = blocks * sizeof(struct amx_super);
-    return bytes;
+    return DOTS_ROWS * tile_row_bytes(flavour, n);
 }

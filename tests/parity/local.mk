@@ -39,8 +39,8 @@ if HOST_X86_64
 parity_tests += tests/parity/test_emulated
 check_LIBRARIES = tests/parity/libamx_emulated.a tests/parity/libavxvnni_emulated.a
 EXTRA_DIST += tests/parity/emulated/amx.h tests/parity/emulated/avxvnni.h
-tests_parity_libamx_emulated_a_SOURCES = compute/cpu/kernels_amx.c
-tests_parity_libamx_emulated_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -Wno-psabi \
+tests_parity_libamx_emulated_a_SOURCES = $(AMX_SOURCES)
+tests_parity_libamx_emulated_a_CFLAGS = $(libcpu_avx512_a_CFLAGS) \
 	-include $(top_srcdir)/tests/parity/emulated/amx.h
 tests_parity_libavxvnni_emulated_a_SOURCES = $(AVXVNNI_SOURCES)
 tests_parity_libavxvnni_emulated_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -include $(top_srcdir)/tests/parity/emulated/avxvnni.h

@@ -11,11 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ROWS = 17, MAX_ACTS = 29 };
+enum { MAX_ROWS = 17, MAX_ACTS = 29, MANY_ACTS = 133 };
 
-/* In the build with EMULATED the kernels of levels that this CPU may lack are made of other instructions, over AVX2. */
+/* In the build with EMULATED the kernels of levels that this CPU may lack are made of other instructions, over the
+ * level below: AVX2, and AVX-512 for AMX. */
 #if defined(EMULATED)
-#define NEEDED(level) (level > CPU_AVX2 ? CPU_AVX2 : level)
+#define NEEDED(level) (level == CPU_AMX ? CPU_AVX512 : level > CPU_AVX2 ? CPU_AVX2 : level)
 #else
 #define NEEDED(level) level
 #endif
@@ -159,10 +160,33 @@ static void check_long(const struct cpu_kernels *k, enum quant_type type)
     fixture_fini(&f);
 }
 
+/* More activations than kernels take together: strewn, or in rows side by side with nothing behind them. */
+static void check_many(const struct cpu_kernels *k, const struct fixture *f, size_t n_acts, bool strewn,
+                       const float *all)
+{
+    size_t bytes = act_row_bytes(f->flavour, f->n);
+    char *rows = guard_alloc(n_acts * bytes);
+    float *want = guard_alloc(DOTS_ROWS * n_acts * sizeof(float)),
+          *got = guard_alloc(DOTS_ROWS * n_acts * sizeof(float));
+    const void *acts[MANY_ACTS];
+
+    for (size_t t = 0; t < n_acts; t++) {
+        acts[t] = strewn ? f->acts[t % MAX_ACTS] : memcpy(rows + t * bytes, f->acts[t % MAX_ACTS], bytes);
+        memcpy(want + t * DOTS_ROWS, all + t % MAX_ACTS * DOTS_ROWS, DOTS_ROWS * sizeof(float));
+    }
+    unpack(k, f, 0, DOTS_ROWS);
+    k->dots[f->type](f->tile, DOTS_ROWS, f->n, acts, n_acts, got, DOTS_ROWS);
+    same_floats(got, want, DOTS_ROWS * n_acts, quant_info(f->type)->name);
+    guard_free(rows);
+    guard_free(want);
+    guard_free(got);
+}
+
 static void check_dots(enum cpu_level level, enum quant_type type)
 {
     static const size_t rows[] = { 1, 2, 3, 4, 5, 15, 16 },
-                        acts[] = { 1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 25, 28, MAX_ACTS };
+                        acts[] = { 1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 25, 28, MAX_ACTS },
+                        many[] = { 5, 16, 17, 33, 47, 64, 65, MANY_ACTS };
     struct cpu_kernels k = kernels_of(level);
 
     for (size_t i = 0; i < N_COUNTS; i++) {
@@ -176,6 +200,8 @@ static void check_dots(enum cpu_level level, enum quant_type type)
         for (size_t r = 0; r < sizeof(rows) / sizeof(*rows); r++)
             check_tile(&k, &f, rows[r], 6, all);
         check_tile(&k, &f, DOTS_ROWS, MAX_ACTS, all);
+        for (size_t m = 0; m < 2 * sizeof(many) / sizeof(*many); m++)
+            check_many(&k, &f, many[m / 2], m % 2 == 0, all);
         guard_free(all);
         fixture_fini(&f);
     }
