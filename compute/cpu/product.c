@@ -2,6 +2,7 @@
 #include "compute/cpu/cpu_internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 enum {
     TILE_TOKENS = 64, /* activations that stay in the second-level cache while a tile is multiplied with them */
@@ -96,17 +97,20 @@ static void stream_bias(const struct product *p, const struct row_stream *s)
 static void product_tile(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows,
                          uint32_t token0, uint32_t n_tokens, const void *tile, float *y)
 {
+    bool in_place = p->dst == NULL && p->bias == NULL;
     const void *acts[TILE_TOKENS];
     float sums[TILE_TOKENS * DOTS_ROWS];
 
     for (uint32_t t = 0; t < n_tokens; t++)
         acts[t] = act_of(p, token0 + t);
-    k->dots[p->w->type](tile, n_rows, p->w->cols, acts, n_tokens, sums, DOTS_ROWS);
-    for (uint32_t t = 0; t < n_tokens; t++) {
+    k->dots[p->w->type](tile, n_rows, p->w->cols, acts, n_tokens, in_place ? y + result_at(p, token0) : sums,
+                        in_place ? p->y_stride : DOTS_ROWS);
+    for (uint32_t t = 0; !in_place && t < n_tokens; t++) {
         float *out = y + result_at(p, token0 + t);
 
-        for (uint32_t r = 0; r < n_rows; r++)
-            out[r] = p->bias != NULL ? sums[t * DOTS_ROWS + r] + p->bias[row0 + r] : sums[t * DOTS_ROWS + r];
+        memcpy(out, sums + t * DOTS_ROWS, n_rows * sizeof(*out));
+        for (uint32_t r = 0; p->bias != NULL && r < n_rows; r++)
+            out[r] += p->bias[row0 + r];
     }
 }
 
