@@ -6,7 +6,8 @@
  *   bench/gpu MODULE COPY_GB_S TOP_S    a table in Markdown; the two rates are the card's own (bench/gpu_rates)
  *
  * Decode: one token, a weight matrix that no cache holds; a layer's eight experts of 128, others each time, in one
- * call. Prefill: 2048 tokens. Each figure is the median of ROUNDS rounds, each timed from one sync to the next.
+ * call, as the host names them and as the card looks them up after routing. Prefill: 2048 tokens. Each figure is the
+ * median of ROUNDS rounds, each timed from one sync to the next.
  */
 #include "base/clock.h"
 #include "base/mem.h"
@@ -20,12 +21,23 @@ enum {
     ROUNDS = 21,
     CALLS = 16, /* in a round */
     COLS = 2048,
-    WEIGHT_BYTES = 512 << 20,
+    WEIGHT_BYTES = 1 << 30,
     EXPERTS = 128,
     USED = 8,
     FF = 768,
     PROMPT = 2048,
     PROMPT_ROWS = 4096,
+    VOCAB = 151936,
+    BEST = 40,
+};
+
+/* What the card needs to find experts by itself, and where it leaves what it chose. */
+struct lookup {
+    const void *addresses[3][EXPERTS];
+    float logits[CALLS][EXPERTS]; /* each call's choose the next eight */
+    uint16_t ids[USED];
+    int32_t best_ids[BEST];
+    float best[BEST];
 };
 
 struct bench {
@@ -33,6 +45,7 @@ struct bench {
     struct acts *acts;
     char *weights;
     float *x, *y;
+    struct lookup *lookup; /* on the card */
     double copy_gb_s, top_s;
 };
 
@@ -106,8 +119,38 @@ static void run_experts(struct bench *b, void *arg, int call)
 {
     struct experts *e = arg;
 
-    must(b->device,
-         b->device->ops->experts(b->device, b->acts, e->calls + call * USED % EXPERTS, USED, b->y));
+    must(b->device, b->device->ops->experts(b->device, b->acts, e->calls + call * USED % EXPERTS, USED, b->y));
+}
+
+struct lookups {
+    struct route route;
+    struct expert_table table;
+};
+
+static void run_routed(struct bench *b, void *arg, int call)
+{
+    struct lookups *l = arg;
+    struct routed routed = {
+        &l->route, &l->table, b->lookup->logits[call], 1, b->lookup->ids, b->y, b->y + USED * COLS
+    };
+
+    must(b->device, b->device->stay->routed(b->device, b->acts, &routed));
+}
+
+static void run_best(struct bench *b, void *arg, int call)
+{
+    static struct lookup here;
+    struct lookup *there = b->lookup;
+    struct device_copy parts[] = { { here.best_ids, there->best_ids, sizeof(here.best_ids) },
+                                   { here.best, there->best, sizeof(here.best) } };
+
+    must(b->device, b->device->stay->top_k(b->device, b->x, 1, VOCAB, BEST, there->best_ids, there->best));
+    must(b->device, b->device->stay->fetch(b->device, parts, 2));
+}
+
+static void run_all_logits(struct bench *b, void *arg, int call)
+{
+    must(b->device, b->device->ops->download(b->device, arg, b->x, VOCAB * sizeof(float)));
 }
 
 static void run_attention(struct bench *b, void *arg, int call)
@@ -142,6 +185,44 @@ static void bench_experts(struct bench *b, enum quant_type type)
     printf(" %.0f (%.0f %%) |", 3.0 * USED * (double)bytes / ns, 100 * 3.0 * USED * (double)bytes / ns / b->copy_gb_s);
 }
 
+/* The same experts, looked up by the card; routing and the sum of their outputs are in the time. */
+static void bench_routed(struct bench *b, enum quant_type type)
+{
+    size_t bytes = quant_row_bytes(type, (size_t)FF * COLS);
+    struct lookups l = { .route = { ROUTE_SOFTMAX, true, 1, EXPERTS, USED },
+                         .table = { { NULL, type, FF, COLS },
+                                    { NULL, type, FF, COLS },
+                                    { NULL, type, COLS, FF },
+                                    (const void *const *)b->lookup->addresses } };
+    static struct lookup here;
+    double gb_s;
+
+    if (FF % quant_info(type)->block_len != 0 || 3 * bytes * EXPERTS > WEIGHT_BYTES) {
+        printf(" - |");
+        return;
+    }
+    for (uint32_t e = 0; e < EXPERTS; e++) {
+        for (uint32_t part = 0; part < 3; part++)
+            here.addresses[part][e] = b->weights + (3 * e + part) * bytes;
+        for (uint32_t call = 0; call < CALLS; call++)
+            here.logits[call][e] = e / USED == call % (EXPERTS / USED) ? 10 : 0;
+    }
+    must(b->device, b->device->ops->upload(b->device, b->lookup, &here, sizeof(here)));
+    gb_s = 3.0 * USED * (double)bytes / median_ns(b, run_routed, &l);
+    printf(" %.0f (%.0f %%) |", gb_s, 100 * gb_s / b->copy_gb_s);
+}
+
+static void bench_best(struct bench *b)
+{
+    float *here = mem_alloc(VOCAB * sizeof(float));
+
+    if (here == NULL)
+        exit(1);
+    printf("\nThe %d best of %d logits, chosen and brought back: %.1f us; all of them brought back: %.1f us.\n", BEST,
+           VOCAB, median_ns(b, run_best, NULL) / 1e3, median_ns(b, run_all_logits, here) / 1e3);
+    mem_free(here);
+}
+
 static void bench_type(struct bench *b, enum quant_type type)
 {
     size_t row_bytes = quant_row_bytes(type, COLS);
@@ -154,6 +235,7 @@ static void bench_type(struct bench *b, enum quant_type type)
     gb_s = (double)rows * (double)row_bytes / median_ns(b, run_linear, &decode);
     printf("| %s | %.0f (%.0f %%) |", quant_info(type)->name, gb_s, 100 * gb_s / b->copy_gb_s);
     bench_experts(b, type);
+    bench_routed(b, type);
     must(b->device, b->device->ops->acts_set(b->device, b->acts, b->x, PROMPT, COLS));
     top_s = 2.0 * PROMPT_ROWS * COLS * PROMPT / median_ns(b, run_linear, &prefill) / 1e3;
     printf(" %.1f (%.0f %%) |\n", top_s, 100 * top_s / b->top_s);
@@ -182,8 +264,9 @@ static void bench_attention(struct bench *b, uint32_t n_tokens, uint32_t n_ctx)
 
 static void bench_all(struct bench *b)
 {
-    printf("| format | decode, GB/s (of copy) | 8 experts of 128, GB/s (of copy) | prefill, Tops/s (of f16 matrices) |\n"
-           "|---|---|---|---|\n");
+    printf("| format | decode, GB/s (of copy) | 8 experts of 128, GB/s (of copy) | looked up by the card | "
+           "prefill, Tops/s (of f16 matrices) |\n"
+           "|---|---|---|---|---|\n");
     for (uint32_t type = 0; type < QUANT_TYPES; type++)
         if (quant_info(type) != NULL && quant_info(type)->computable)
             bench_type(b, type);
@@ -192,6 +275,7 @@ static void bench_all(struct bench *b)
     bench_attention(b, 1, 4096);
     bench_attention(b, 1, 32768);
     bench_attention(b, 512, 4096);
+    bench_best(b);
 }
 
 static const struct gpu_module *load(const char *path, struct gpu_card *ret_card)
@@ -199,8 +283,7 @@ static const struct gpu_module *load(const char *path, struct gpu_card *ret_card
     const struct gpu_module *module;
     struct err err = { 0 };
 
-    if (gpu_module_load(path, &module, &err) < 0 || module->count(&err) < 0 ||
-        module->card(0, ret_card, &err) < 0) {
+    if (gpu_module_load(path, &module, &err) < 0 || module->count(&err) < 0 || module->card(0, ret_card, &err) < 0) {
         printf("no CUDA device: %s\n", err_text(&err));
         exit(77);
     }
@@ -215,7 +298,7 @@ int main(int argc, char **argv)
     struct gpu_card card;
     struct err err = { 0 };
     struct bench b;
-    void *p[3];
+    void *p[4];
 
     if (argc != (probe ? 3 : 4)) {
         fprintf(stderr, "usage: gpu --probe MODULE | gpu MODULE COPY_GB_S TOP_S\n");
@@ -237,12 +320,14 @@ int main(int argc, char **argv)
     must(b.device, b.device->ops->alloc(b.device, WEIGHT_BYTES, &p[0]));
     must(b.device, b.device->ops->alloc(b.device, (size_t)PROMPT * 4096 * 4, &p[1]));
     must(b.device, b.device->ops->alloc(b.device, (size_t)PROMPT * PROMPT_ROWS * 4, &p[2]));
+    must(b.device, b.device->ops->alloc(b.device, sizeof(struct lookup), &p[3]));
     b.weights = p[0];
     b.x = p[1];
     b.y = p[2];
+    b.lookup = p[3];
     fill(&b);
     bench_all(&b);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         b.device->ops->free(b.device, p[i], 0);
     b.device->ops->acts_close(b.device, b.acts);
     b.device->ops->close(b.device);

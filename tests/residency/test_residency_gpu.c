@@ -61,7 +61,7 @@ Test(residency_gpu, with_everything_there_an_eval_is_one_hand_off)
     rig_check_one_hand_off("qwen3moe-q4_k", LEAST);
 }
 
-/* The emulated card counts: after the second token of its kind nothing is launched but one graph for each. */
+/* The emulated card counts: from the second of a shape on nothing is launched but one graph for each. */
 Test(residency_gpu, with_everything_there_a_token_is_one_graph)
 {
     const struct rig_shape shape = { .vram = ALL, .ram = LEAST };
