@@ -65,6 +65,7 @@ libcpu_avx512_a_SOURCES = \
 	compute/cpu/avx512_tile_super.c \
 	compute/cpu/avx512_turn.h \
 	compute/cpu/avx512_turn_small.h \
+	compute/cpu/avx512_nibbles.c \
 	compute/cpu/avx512_small.c \
 	compute/cpu/avx512_super.c \
 	compute/cpu/iq_avx512.c \

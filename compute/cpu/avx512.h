@@ -84,6 +84,22 @@ SIMD_INLINE size_t runs_rows(const struct row_runs *runs)
     return runs->run[0].n_rows > runs->run[1].n_rows ? runs->run[0].n_rows : runs->run[1].n_rows;
 }
 
+/* The two kernels of a format. */
+#define RUNS_KERNELS(name, body)                                                                                 \
+    static void runs_##name(const struct row_runs *runs)                                                         \
+    {                                                                                                            \
+        body;                                                                                                    \
+    }                                                                                                            \
+    static void rows_##name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y) \
+    {                                                                                                            \
+        struct row_runs runs = one_run(w, row_bytes, n_rows, n, act, y);                                         \
+                                                                                                                 \
+        runs_##name(&runs);                                                                                      \
+    }
+#define RUNS_FILL(name, type)    \
+    k->rows[type] = rows_##name; \
+    k->runs[type] = runs_##name;
+
 /* Which of 16 scales goes to each of the 32 pairs of weights 64c .. 64c+63. */
 SIMD_INLINE __m512i scale_index(int c)
 {
@@ -95,6 +111,7 @@ SIMD_INLINE __m512i scale_index(int c)
 
 void avx512_iq_fill(struct cpu_kernels *k);
 void avx512_headed_fill(struct cpu_kernels *k);
+void avx512_nibbles_fill(struct cpu_kernels *k);
 void avx512_small_fill(struct cpu_kernels *k);
 void avx512_super_fill(struct cpu_kernels *k);
 

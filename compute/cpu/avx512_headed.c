@@ -273,25 +273,11 @@ SIMD_INLINE void runs_headed(enum quant_type type, size_t block_bytes, const str
     }
 }
 
-#define RUNS_HEADED(name, type, block_bytes)                                                                     \
-    static void runs_##name(const struct row_runs *runs)                                                         \
-    {                                                                                                            \
-        runs_headed(type, block_bytes, runs);                                                                    \
-    }                                                                                                            \
-    static void rows_##name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y) \
-    {                                                                                                            \
-        struct row_runs runs = one_run(w, row_bytes, n_rows, n, act, y);                                         \
-                                                                                                                 \
-        runs_##name(&runs);                                                                                      \
-    }
-
-RUNS_HEADED(q4_k, QUANT_Q4_K, 144)
-RUNS_HEADED(q5_k, QUANT_Q5_K, 176)
+RUNS_KERNELS(q4_k, runs_headed(QUANT_Q4_K, 144, runs))
+RUNS_KERNELS(q5_k, runs_headed(QUANT_Q5_K, 176, runs))
 
 void avx512_headed_fill(struct cpu_kernels *k)
 {
-    k->rows[QUANT_Q4_K] = rows_q4_k;
-    k->rows[QUANT_Q5_K] = rows_q5_k;
-    k->runs[QUANT_Q4_K] = runs_q4_k;
-    k->runs[QUANT_Q5_K] = runs_q5_k;
+    RUNS_FILL(q4_k, QUANT_Q4_K)
+    RUNS_FILL(q5_k, QUANT_Q5_K)
 }

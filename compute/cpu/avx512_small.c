@@ -32,7 +32,7 @@ SIMD_INLINE __m256 packed_add(enum quant_type type, size_t block_bytes, const ui
     if (bias_shift(type) >= 0)
         whole = _mm256_sub_epi32(whole, _mm256_slli_epi32(ints_at(a->sum + b, m), bias_shift(type)));
     lanes = lanes_add(lanes, small_scales_at(type, p, block_bytes, m), act_d, whole);
-    if (type == QUANT_Q4_1 || type == QUANT_Q5_1)
+    if (type == QUANT_Q5_1)
         lanes = lanes_add(lanes, halves_at(p + 2, block_bytes, m), act_d, ints_at(a->sum + b, m));
     return lanes;
 }
@@ -69,37 +69,13 @@ SIMD_INLINE void runs_small(enum quant_type type, size_t block_bytes, const stru
         }
 }
 
-#define RUNS_SMALL(name, type, block_bytes)                                                                      \
-    static void runs_##name(const struct row_runs *runs)                                                         \
-    {                                                                                                            \
-        runs_small(type, block_bytes, runs);                                                                     \
-    }                                                                                                            \
-    static void rows_##name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y) \
-    {                                                                                                            \
-        struct row_runs runs = one_run(w, row_bytes, n_rows, n, act, y);                                         \
-                                                                                                                 \
-        runs_##name(&runs);                                                                                      \
-    }
-
-RUNS_SMALL(q4_0, QUANT_Q4_0, 18)
-RUNS_SMALL(q4_1, QUANT_Q4_1, 20)
-RUNS_SMALL(q5_0, QUANT_Q5_0, 22)
-RUNS_SMALL(q5_1, QUANT_Q5_1, 24)
-RUNS_SMALL(q8_0, QUANT_Q8_0, 34)
-RUNS_SMALL(iq4_nl, QUANT_IQ4_NL, 18)
-RUNS_SMALL(mxfp4, QUANT_MXFP4, 17)
-
-#define RUNS_FILL(name, type)    \
-    k->rows[type] = rows_##name; \
-    k->runs[type] = runs_##name;
+RUNS_KERNELS(q5_0, runs_small(QUANT_Q5_0, 22, runs))
+RUNS_KERNELS(q5_1, runs_small(QUANT_Q5_1, 24, runs))
+RUNS_KERNELS(q8_0, runs_small(QUANT_Q8_0, 34, runs))
 
 void avx512_small_fill(struct cpu_kernels *k)
 {
-    RUNS_FILL(q4_0, QUANT_Q4_0)
-    RUNS_FILL(q4_1, QUANT_Q4_1)
     RUNS_FILL(q5_0, QUANT_Q5_0)
     RUNS_FILL(q5_1, QUANT_Q5_1)
     RUNS_FILL(q8_0, QUANT_Q8_0)
-    RUNS_FILL(iq4_nl, QUANT_IQ4_NL)
-    RUNS_FILL(mxfp4, QUANT_MXFP4)
 }

@@ -126,31 +126,15 @@ SIMD_INLINE void runs_super(enum quant_type type, enum extra extra, size_t block
         }
 }
 
-#define RUNS_SUPER(name, type, extra, block_bytes)                                                               \
-    static void runs_##name(const struct row_runs *runs)                                                         \
-    {                                                                                                            \
-        runs_super(type, extra, block_bytes, runs);                                                              \
-    }                                                                                                            \
-    static void rows_##name(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y) \
-    {                                                                                                            \
-        struct row_runs runs = one_run(w, row_bytes, n_rows, n, act, y);                                         \
-                                                                                                                 \
-        runs_##name(&runs);                                                                                      \
-    }
-
-RUNS_SUPER(q2_k, QUANT_Q2_K, MINS, 84)
-RUNS_SUPER(q3_k, QUANT_Q3_K, OFFSET, 110)
-RUNS_SUPER(q6_k, QUANT_Q6_K, OFFSET, 210)
-RUNS_SUPER(iq4_xs, QUANT_IQ4_XS, SIGNED, 136)
+RUNS_KERNELS(q2_k, runs_super(QUANT_Q2_K, MINS, 84, runs))
+RUNS_KERNELS(q3_k, runs_super(QUANT_Q3_K, OFFSET, 110, runs))
+RUNS_KERNELS(q6_k, runs_super(QUANT_Q6_K, OFFSET, 210, runs))
+RUNS_KERNELS(iq4_xs, runs_super(QUANT_IQ4_XS, SIGNED, 136, runs))
 
 void avx512_super_fill(struct cpu_kernels *k)
 {
-    k->rows[QUANT_Q2_K] = rows_q2_k;
-    k->rows[QUANT_Q3_K] = rows_q3_k;
-    k->rows[QUANT_Q6_K] = rows_q6_k;
-    k->rows[QUANT_IQ4_XS] = rows_iq4_xs;
-    k->runs[QUANT_Q2_K] = runs_q2_k;
-    k->runs[QUANT_Q3_K] = runs_q3_k;
-    k->runs[QUANT_Q6_K] = runs_q6_k;
-    k->runs[QUANT_IQ4_XS] = runs_iq4_xs;
+    RUNS_FILL(q2_k, QUANT_Q2_K)
+    RUNS_FILL(q3_k, QUANT_Q3_K)
+    RUNS_FILL(q6_k, QUANT_Q6_K)
+    RUNS_FILL(iq4_xs, QUANT_IQ4_XS)
 }

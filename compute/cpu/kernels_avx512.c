@@ -12,6 +12,7 @@ void cpu_kernels_avx512(struct cpu_kernels *k)
     float_kernels_fill(k);
     unpack_kernels_fill(k);
     avx512_iq_fill(k);
+    avx512_nibbles_fill(k);
     avx512_small_fill(k);
     avx512_super_fill(k);
     avx512_headed_fill(k);
