@@ -11,7 +11,7 @@
 enum {
     STEP_BLOCKS = 16,
     STEP_WEIGHTS = STEP_BLOCKS * QUANT_SMALL,
-    MAX_STEPS = 24, /* of arranged activations on the stack */
+    MAX_STEPS = 32, /* of arranged activations on the stack */
 };
 
 struct act_step {
@@ -222,20 +222,16 @@ SIMD_INLINE void run_long(enum quant_type type, size_t stride, const struct row_
     }
 }
 
-SIMD_INLINE void runs_nibbles(enum quant_type type, size_t stride, const struct row_runs *runs)
+/* Acts act0 .. act0 + n_acts - 1, all of which fit. */
+SIMD_INLINE void runs_arranged(enum quant_type type, size_t stride, const struct row_runs *runs, size_t act0,
+                               size_t n_acts)
 {
     size_t n_blocks = runs->n / QUANT_SMALL, n_steps = (n_blocks + STEP_BLOCKS - 1) / STEP_BLOCKS;
     size_t n_rows = runs_rows(runs);
     struct act_step steps[MAX_STEPS];
 
-    if (n_steps * runs->n_acts > MAX_STEPS) {
-        for (size_t t = 0; t < runs->n_acts; t++)
-            for (int i = 0; i < 2; i++)
-                run_long(type, stride, runs, &runs->run[i], t);
-        return;
-    }
-    for (size_t t = 0; t < runs->n_acts; t++) {
-        struct small_row a = small_row_at(runs->acts[t], runs->n);
+    for (size_t t = 0; t < n_acts; t++) {
+        struct small_row a = small_row_at(runs->acts[act0 + t], runs->n);
 
         acts_arrange(type, &a, 0, n_blocks, steps + t * n_steps);
     }
@@ -244,10 +240,22 @@ SIMD_INLINE void runs_nibbles(enum quant_type type, size_t stride, const struct 
             const struct row_run *run = &runs->run[i];
             const uint8_t *p = (const uint8_t *)run->w + r * runs->row_bytes, *ahead = run_ahead(runs, run, r);
 
-            for (size_t t = 0; t < runs->n_acts && r < run->n_rows; t++, ahead = NULL)
-                run->y[runs->y_at[t] + r] =
+            for (size_t t = 0; t < n_acts && r < run->n_rows; t++, ahead = NULL)
+                run->y[runs->y_at[act0 + t] + r] =
                     sum8(blocks_add(type, p, stride, ahead, steps + t * n_steps, n_blocks, _mm256_setzero_ps()));
         }
+}
+
+SIMD_INLINE void runs_nibbles(enum quant_type type, size_t stride, const struct row_runs *runs)
+{
+    size_t n_steps = (runs->n / QUANT_SMALL + STEP_BLOCKS - 1) / STEP_BLOCKS;
+    size_t at_once = n_steps > 0 ? MAX_STEPS / n_steps : MAX_STEPS;
+
+    for (size_t t = 0; at_once > 0 && t < runs->n_acts; t += at_once)
+        runs_arranged(type, stride, runs, t, runs->n_acts - t < at_once ? runs->n_acts - t : at_once);
+    for (size_t t = 0; at_once == 0 && t < runs->n_acts; t++)
+        for (int i = 0; i < 2; i++)
+            run_long(type, stride, runs, &runs->run[i], t);
 }
 
 RUNS_KERNELS(q4_0, runs_nibbles(QUANT_Q4_0, 18, runs))

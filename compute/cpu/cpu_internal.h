@@ -124,9 +124,9 @@ struct row_stream {
 };
 
 /* So few tokens are multiplied straight from the packed rows. */
-static inline bool product_is_few(uint32_t n_tokens)
+static inline bool product_is_few(const struct cpu_kernels *k, uint32_t n_tokens)
 {
-    return n_tokens <= FEW_ACTS;
+    return n_tokens <= k->few_acts;
 }
 
 /* Weight rows that a thread takes at a time, of all the rows that so many tokens are multiplied with; a multiple of two

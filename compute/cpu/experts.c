@@ -206,7 +206,7 @@ static void ff_units(const struct experts_job *job, uint32_t thread)
         struct row_stream next[2] = { 0 };
 
         part = ff_part(job, part, unit);
-        if (product_is_few(part->n_rows)) {
+        if (product_is_few(&job->cpu->kernels, part->n_rows)) {
             ff_next(job, part, unit + 1, thread, next);
             hidden_few(job, part, (unit - part->ff_unit0) * part->unit_rows, next, unpacked);
         } else {
@@ -226,7 +226,7 @@ static void down_units(const struct experts_job *job, uint32_t thread)
         struct row_stream next[2] = { 0 };
 
         part = down_part(job, part, unit);
-        if (product_is_few(part->n_rows)) {
+        if (product_is_few(&job->cpu->kernels, part->n_rows)) {
             down_streams(job, part, unit + 1, next);
             down_few(job, part, unit - part->down_unit0, next, unpacked);
         } else {

@@ -95,7 +95,7 @@ struct row_run {
     float *y;         /* row r times act t to y[y_at[t] + r] */
 };
 
-enum { FEW_ACTS = 3 }; /* from more on it pays to take rows apart first */
+enum { FEW_ACTS = 8 };
 
 /* Two runs, of which a row each is multiplied in turn: a core that reads two streams keeps more of memory busy than one
  * that reads one. The second may be empty, or shorter. */
@@ -111,6 +111,7 @@ enum { DOTS_ROWS = 16 }; /* weight rows that `dots` multiplies together: a tile 
 
 struct cpu_kernels {
     enum cpu_level level;
+    uint32_t few_acts; /* at most FEW_ACTS: with more it pays to take rows apart first */
 
     /* Prepare activations x [n] f32, n a multiple of the flavour's block, at column `col` (likewise) of a row of
      * n_cols. */

@@ -9,6 +9,7 @@
 void cpu_kernels_avx512(struct cpu_kernels *k)
 {
     k->level = CPU_AVX512;
+    k->few_acts = 6;
     float_kernels_fill(k);
     unpack_kernels_fill(k);
     avx512_iq_fill(k);

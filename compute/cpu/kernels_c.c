@@ -68,7 +68,7 @@ static void dots_super(const void *tile, size_t n_rows, size_t n, const void *co
 
 void cpu_kernels_c(struct cpu_kernels *k)
 {
-    *k = (struct cpu_kernels){ .level = CPU_C };
+    *k = (struct cpu_kernels){ .level = CPU_C, .few_acts = 3 };
     float_kernels_fill(k);
     unpack_kernels_fill(k);
     for (uint32_t type = 0; type < QUANT_TYPES; type++) {

@@ -15,7 +15,7 @@ uint32_t product_unit_rows(const struct cpu_device *cpu, uint64_t rows, uint32_t
 {
     uint64_t each = rows / (UNITS_EACH * pool_threads(cpu->pool)) / UNIT_ROWS * UNIT_ROWS;
 
-    if (!product_is_few(n_tokens) || each < UNIT_ROWS)
+    if (!product_is_few(&cpu->kernels, n_tokens) || each < UNIT_ROWS)
         return UNIT_ROWS;
     return each < UNIT_ROWS_MAX ? (uint32_t)each : UNIT_ROWS_MAX;
 }
@@ -163,7 +163,7 @@ void product_rows(const struct cpu_kernels *k, const struct product *p, uint32_t
 {
     struct row_stream streams[2] = { stream_of(p->w, row0, n_rows) };
 
-    if (!product_is_few(p->n_tokens)) {
+    if (!product_is_few(k, p->n_tokens)) {
         product_unpacked(k, p, row0, n_rows, tile);
         return;
     }
@@ -231,7 +231,7 @@ static void linear_unit(const struct linear_job *job, uint32_t unit, uint32_t th
         .bias = lin->bias,
     };
 
-    if (product_is_few(p.n_tokens)) {
+    if (product_is_few(&job->cpu->kernels, p.n_tokens)) {
         linear_streams(job, &p, lin, unit, index, tile);
         return;
     }
