@@ -8,7 +8,8 @@
 Several models (the same shape in other formats, say) give a table each. With --kernels a plain read of memory by as many
 threads is measured before each round, and decoding is shown beside the roofline: that bandwidth over the bytes of weights,
 keys and values that a token reads. --json writes every run down, and --add puts those of an earlier call with the same
-jobs beside this one's, for machines that are quiet for short times only (--rounds 0: just print).
+jobs beside this one's, for machines that are quiet for short times only (--rounds 0: just print). --engines runs some of
+the three alone, likewise.
 
 llama.cpp is used through the Python package llama-cpp-python, which must be importable by --python (for development
 only). Both engines get the same token ids (drawn from the vocabulary with a fixed seed), the same number of
@@ -46,6 +47,7 @@ def main():
     parser.add_argument("--decode", default="0,2048,8192", help="contexts at which to decode")
     parser.add_argument("--prefill", default="128,512,2048", help="prompt lengths to read")
     parser.add_argument("--vocab", type=int, default=1000, help="token ids are drawn below this")
+    parser.add_argument("--engines", default="expertd,llama.cpp repacked,llama.cpp plain")
     parser.add_argument("--json")
     parser.add_argument("--add", action="append", default=[], help="what --json of an earlier call wrote")
     args = parser.parse_args()
@@ -87,6 +89,8 @@ def compare(args, path):
         if args.kernels:
             reads.append(read_gb_s(args))
         for name, engine in engines.items():
+            if name not in args.engines.split(","):
+                continue
             print(f"round {round_no + 1} of {args.rounds}: {name}", file=sys.stderr)
             results[name].append(engine()[1:])
     table(args, path, jobs[1:], results, reads)
@@ -103,20 +107,22 @@ def roofline(path, job, read):
 
 
 def table(args, path, jobs, results, reads):
-    engines = list(results)
+    engines = [name for name in results if results[name]]
     print(f"| {os.path.basename(path)}, {args.threads} threads, tokens/s | " + " | ".join(engines) +
           " | ratio to the best of llama.cpp | share of the roofline |")
     print("|---|" + "---|" * (len(engines) + 2))
     for i, job in enumerate(jobs):
         medians = {name: statistics.median(rate(job, run[i]) for run in results[name]) for name in engines}
-        best = max(v for name, v in medians.items() if name != "expertd")
-        line = f"| {job['what']} | " + " | ".join(f"{medians[name]:.2f}" for name in engines) + f" | {medians['expertd'] / best:.2f} | "
-        if reads and "decode" in job["what"]:
+        best = max((v for name, v in medians.items() if name != "expertd"), default=None)
+        line = f"| {job['what']} | " + " | ".join(f"{medians[name]:.2f}" for name in engines) + " | "
+        if "expertd" in medians:
+            line += (f"{medians['expertd'] / best:.2f}" if best else "") + " | "
+        if reads and "expertd" in medians and "decode" in job["what"]:
             top = roofline(path, job, statistics.median(reads))
             line += f"{100 * medians['expertd'] / top:.0f} % of {top:.1f}"
         print(line + " |")
     peaks = {name: statistics.median(max(r["peak_bytes"] for r in run) for run in results[name]) for name in engines}
-    for what, figure in (("expert hits", "hit_rate"), ("MB read per token", "bytes_read_per_token")):
+    for what, figure in () if "expertd" not in engines else (("expert hits", "hit_rate"), ("MB read per token", "bytes_read_per_token")):
         values = [statistics.median(run[i][figure] or 0 for run in results["expertd"]) for i in range(len(jobs))]
         print(f"| expertd: {what} | " + ", ".join(f"{v:.2f}" if v <= 1 else f"{v / 1e6:.0f}" for v in values) + " |")
     print("| peak memory, MB | " + " | ".join(f"{peaks[name] / 1e6:.0f}" for name in engines) + " | | |")
