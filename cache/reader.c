@@ -44,7 +44,6 @@ struct piece {
     char *dst;
     uint32_t n_errors, n_again;
     uint32_t drive;
-    bool hint; /* counts against hint_depth */
 };
 
 struct reader {
@@ -56,7 +55,7 @@ struct reader {
     struct piece *pieces;  /* [depth] */
     uint32_t *free_pieces; /* stack of n_free_pieces */
     uint64_t busy_from_ns; /* 0: nothing is in flight */
-    uint32_t n_free_pieces, n_hints;
+    uint32_t n_free_pieces;
     uint32_t on_drive[FILES_DRIVES]; /* pieces in flight */
     struct io_read *batch;           /* [depth] */
     uint32_t *ended;                 /* [n_slots] ring of jobs that on_end has not heard of */
@@ -248,7 +247,7 @@ static uint32_t queue_pick(const struct reader *r, const struct queue *q)
     return best;
 }
 
-static void piece_cut(struct reader *r, struct queue *q, bool hint, size_t *n_batch)
+static void piece_cut(struct reader *r, struct queue *q, size_t *n_batch)
 {
     uint32_t i = queue_pick(r, q), slot = i / EXPERT_PARTS, id = r->free_pieces[--r->n_free_pieces];
     struct job *job = &r->jobs[slot];
@@ -263,7 +262,6 @@ static void piece_cut(struct reader *r, struct queue *q, bool hint, size_t *n_ba
         .wanted = (uint32_t)u64_min(bytes, range->wanted - pos),
         .dst = job->data + range->at + pos,
         .drive = drive_of(r, i),
-        .hint = hint,
     };
     r->entries[i].pos = pos + bytes;
     if (r->entries[i].pos >= range->wanted) {
@@ -271,15 +269,15 @@ static void piece_cut(struct reader *r, struct queue *q, bool hint, size_t *n_ba
         job->n_queued--;
     }
     job->in_flight++;
-    r->n_hints += hint;
     r->on_drive[r->pieces[id].drive]++;
     piece_send(r, id, n_batch);
 }
 
-/* Half: enough to keep the drive busy while the engine computes, and demand that comes then does not wait long. */
-static uint32_t hint_depth(const struct reader *r)
+/* Half of the depth, demand in flight counted: enough to keep the drive busy while the engine computes, and demand, in
+ * flight or to come, does not share the drive with more. */
+static bool hint_room(const struct reader *r)
 {
-    return (r->depth + 1) / 2;
+    return r->depth - r->n_free_pieces < (r->depth + 1) / 2;
 }
 
 static void submit_room(struct reader *r)
@@ -287,10 +285,10 @@ static void submit_room(struct reader *r)
     size_t n = 0;
 
     while (r->n_free_pieces > 0 && r->queue[READER_DEMAND].first != NONE)
-        piece_cut(r, &r->queue[READER_DEMAND], false, &n);
+        piece_cut(r, &r->queue[READER_DEMAND], &n);
     for (int p = READER_HINT; p <= READER_FAR; p++)
-        while (r->n_free_pieces > 0 && r->n_hints < hint_depth(r) && r->queue[p].first != NONE)
-            piece_cut(r, &r->queue[p], true, &n);
+        while (hint_room(r) && r->queue[p].first != NONE)
+            piece_cut(r, &r->queue[p], &n);
     if (n > 0)
         r->options.io->ops->submit(r->options.io, r->batch, n);
 }
@@ -333,7 +331,6 @@ static void piece_end(struct reader *r, const struct io_done *done, size_t *n_ag
     }
     if (verdict < 0)
         job_fail(r, p, verdict);
-    r->n_hints -= p->hint;
     r->on_drive[p->drive]--;
     r->free_pieces[r->n_free_pieces++] = done->tag;
     if (--job->in_flight == 0 && job->n_queued == 0)

@@ -4,7 +4,7 @@
  *
  * A job reads one extent into one slot. Its ranges wait in one of the queues, demand before hints, near ones before
  * far ones, and are cut into pieces of piece_bytes as the engine has room: `depth` pieces in flight, hints only while
- * no demand waits and at most half of depth, so that demand that comes later finds the drive half free. With files on
+ * no demand waits and less than half of depth is in flight, so that demand finds the drive half free. With files on
  * several drives, the next piece is of the first range that waits for the drive with the least in flight: all of them
  * are busy. A short read is continued; EINTR and EAGAIN are tried again; any other error is tried once more and then
  * fails the job.
