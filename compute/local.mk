@@ -72,7 +72,6 @@ libcpu_avx512_a_SOURCES = \
 	compute/cpu/kernels_avx512.c
 libcpu_avx512_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mbmi2
 AMX_SOURCES = \
-	compute/cpu/amx_small.c \
 	compute/cpu/amx_super.c \
 	compute/cpu/amx_tiles.h \
 	compute/cpu/kernels_amx.c

@@ -16,12 +16,6 @@
 
 enum { AMX_ROWS = 16, AMX_LINE = 64 /* bytes */, AMX_STEP = 64 /* weights of a row in one product */ };
 
-struct amx_small {
-    int8_t q[QUANT_SMALL / 4][AMX_LINE];
-    float d[AMX_ROWS], m[AMX_ROWS];
-} __attribute__((aligned(64)));
-
-void amx_small_fill(struct cpu_kernels *k);
 void amx_super_fill(struct cpu_kernels *k);
 
 #endif

@@ -346,11 +346,11 @@ DOTS(dots_minima_halved, MINIMA_HALVED, 0)
 /* Tiles are the level's below. */
 void amx_super_fill(struct cpu_kernels *k)
 {
-    k->dots[QUANT_Q2_K] = dots_minima;
-    k->dots[QUANT_Q3_K] = dots_by_4;
-    k->dots[QUANT_Q4_K] = k->dots[QUANT_Q5_K] = dots_minima_halved;
-    k->dots[QUANT_Q6_K] = dots_by_32;
-    k->dots[QUANT_IQ4_XS] = dots_halved_by_128;
-#define SET_LATTICE(format, name) k->dots[QUANT_##format] = dots_by_128;
+    k->dots_many[QUANT_Q2_K] = dots_minima;
+    k->dots_many[QUANT_Q3_K] = dots_by_4;
+    k->dots_many[QUANT_Q4_K] = k->dots_many[QUANT_Q5_K] = dots_minima_halved;
+    k->dots_many[QUANT_Q6_K] = dots_by_32;
+    k->dots_many[QUANT_IQ4_XS] = dots_halved_by_128;
+#define SET_LATTICE(format, name) k->dots_many[QUANT_##format] = dots_by_128;
     IQ_FORMATS(SET_LATTICE)
 }

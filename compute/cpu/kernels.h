@@ -107,7 +107,10 @@ struct row_runs {
     size_t n_acts;
 };
 
-enum { DOTS_ROWS = 16 }; /* weight rows that `dots` multiplies together: a tile */
+enum {
+    DOTS_ROWS = 16, /* weight rows that `dots` multiplies together: a tile */
+    DOTS_MANY = 12, /* activations from which on `dots_many` is the faster */
+};
 
 struct cpu_kernels {
     enum cpu_level level;
@@ -125,6 +128,9 @@ struct cpu_kernels {
     /* y[t * y_stride + r] = row r of the tile . acts[t]. */
     void (*dots[QUANT_TYPES])(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts,
                               float *y, size_t y_stride);
+    /* The same, for any number and at its best for many. NULL: `dots` does it. */
+    void (*dots_many[QUANT_TYPES])(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts,
+                                   float *y, size_t y_stride);
     /* y[r] = row r of packed weights . act. NULL: unpack and dots do it. */
     void (*rows[QUANT_TYPES])(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y);
 

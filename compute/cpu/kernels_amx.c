@@ -10,6 +10,5 @@
 void cpu_kernels_amx(struct cpu_kernels *k)
 {
     k->level = CPU_AMX;
-    amx_small_fill(k);
     amx_super_fill(k);
 }

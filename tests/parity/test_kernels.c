@@ -117,6 +117,16 @@ static void dots(const struct cpu_kernels *k, const struct fixture *f, size_t n_
     k->dots[f->type](f->tile, n_rows, f->n, (const void *const *)f->acts, n_acts, y, n_rows);
 }
 
+/* The kernel for many activations, where the level has one, over what the other has filled in: to the same bits. */
+static void dots_many(const struct cpu_kernels *k, const struct fixture *f, size_t n_rows, const void *const *acts,
+                      size_t n_acts, float *y)
+{
+    if (k->dots_many[f->type] == NULL)
+        return;
+    memset(y, 0xff, n_rows * n_acts * sizeof(*y));
+    k->dots_many[f->type](f->tile, n_rows, f->n, acts, n_acts, y, n_rows);
+}
+
 /* The C level's products of the first rows and acts: [act][row]. */
 static void reference(const struct fixture *f, size_t n_rows, size_t n_acts, float *y)
 {
@@ -139,6 +149,8 @@ static void check_tile(const struct cpu_kernels *k, const struct fixture *f, siz
         memcpy(want + t * n_rows, all + t * DOTS_ROWS, n_rows * sizeof(float));
     dots(k, f, n_rows, n_acts, got);
     same_floats(got, want, n_rows * n_acts, quant_info(f->type)->name);
+    dots_many(k, f, n_rows, (const void *const *)f->acts, n_acts, got);
+    same_floats(got, want, n_rows * n_acts, quant_info(f->type)->name);
     guard_free(want);
     guard_free(got);
 }
@@ -152,6 +164,8 @@ static void check_long(const struct cpu_kernels *k, enum quant_type type)
     fixture_init_small(&f, k, type, 4099 * (size_t)quant_info(type)->block_len, 1, 1);
     reference(&f, 1, 1, &want);
     dots(k, &f, 1, 1, &got);
+    same_floats(&got, &want, 1, quant_info(type)->name);
+    dots_many(k, &f, 1, (const void *const *)f.acts, 1, &got);
     same_floats(&got, &want, 1, quant_info(type)->name);
     if (k->rows[type] != NULL) {
         k->rows[type](f.weights, f.row_bytes, 1, f.n, f.acts[0], &got);
@@ -176,6 +190,8 @@ static void check_many(const struct cpu_kernels *k, const struct fixture *f, siz
     }
     unpack(k, f, 0, DOTS_ROWS);
     k->dots[f->type](f->tile, DOTS_ROWS, f->n, acts, n_acts, got, DOTS_ROWS);
+    same_floats(got, want, DOTS_ROWS * n_acts, quant_info(f->type)->name);
+    dots_many(k, f, DOTS_ROWS, acts, n_acts, got);
     same_floats(got, want, DOTS_ROWS * n_acts, quant_info(f->type)->name);
     guard_free(rows);
     guard_free(want);
@@ -313,11 +329,11 @@ static void check_exact(enum quant_type type)
 #define BLOCK_FORMATS(X, suite, level)                                                                            \
     X(suite, level, Q4_0)                                                                                         \
     X(suite, level, Q4_1)                                                                                         \
-    X(suite, level, Q5_0) X(suite, level, Q5_1) X(suite, level, Q8_0) X(suite, level, Q2_K) X(suite, level, Q3_K) \
-        X(suite, level, Q4_K) X(suite, level, Q5_K) X(suite, level, Q6_K) X(suite, level, IQ4_NL)                 \
-            X(suite, level, IQ4_XS) X(suite, level, MXFP4) X(suite, level, IQ2_XXS) X(suite, level, IQ2_XS)       \
-                X(suite, level, IQ2_S) X(suite, level, IQ3_XXS) X(suite, level, IQ3_S) X(suite, level, IQ1_S)     \
-                    X(suite, level, IQ1_M)
+    X(suite, level, Q5_0)                                                                                         \
+    X(suite, level, Q5_1) X(suite, level, Q8_0) X(suite, level, Q2_K) X(suite, level, Q3_K) X(suite, level, Q4_K) \
+        X(suite, level, Q5_K) X(suite, level, Q6_K) X(suite, level, IQ4_NL) X(suite, level, IQ4_XS)               \
+            X(suite, level, MXFP4) X(suite, level, IQ2_XXS) X(suite, level, IQ2_XS) X(suite, level, IQ2_S)        \
+                X(suite, level, IQ3_XXS) X(suite, level, IQ3_S) X(suite, level, IQ1_S) X(suite, level, IQ1_M)
 #define FLOAT_FORMATS(X, suite, level) X(suite, level, F32) X(suite, level, F16) X(suite, level, BF16)
 
 #define EXACT_TEST(suite, level, type) \
