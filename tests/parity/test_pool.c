@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/mem.h"
+#include "compute/cpu/cpu_internal.h"
 #include "compute/pool.h"
 
 #include <criterion/criterion.h>
@@ -7,6 +8,44 @@
 #include <stdatomic.h>
 
 enum { MAX_THREADS = 8, RUNS = 2000, STEPS = 50 };
+
+enum { UNITS = 501 };
+
+struct share_job {
+    struct cpu_device cpu;
+    atomic_int taken[UNITS];
+};
+
+/* The first thread is slow, so that the others take from it. */
+static void take_units(void *arg, uint32_t thread)
+{
+    struct share_job *job = arg;
+    uint32_t unit;
+
+    while (cpu_share_take(&job->cpu, 1, thread, &unit)) {
+        cr_assert_lt(unit, UNITS);
+        atomic_fetch_add(&job->taken[unit], 1);
+        for (volatile int i = 0; thread == 0 && i < 1000; i++)
+            ;
+    }
+}
+
+Test(shares, every_unit_is_taken_once)
+{
+    for (uint32_t n = 1; n <= MAX_THREADS; n++) {
+        static struct unit_share shares[CPU_SHARED_PHASES * MAX_THREADS];
+        struct share_job job = { .cpu = { .options.n_threads = n, .shares = shares } };
+
+        cr_assert_eq(pool_open(n, &job.cpu.pool, NULL), 0);
+        for (int run = 1; run <= 50; run++) {
+            cpu_share(&job.cpu, 1, UNITS);
+            pool_run(job.cpu.pool, take_units, &job);
+            for (uint32_t i = 0; i < UNITS; i++)
+                cr_assert_eq(job.taken[i], run, "unit %u of %u threads, %d times in %d runs", i, n, job.taken[i], run);
+        }
+        pool_close(job.cpu.pool);
+    }
+}
 
 struct job {
     struct pool *pool;
