@@ -141,6 +141,12 @@ static bool choose(const struct budget_wish *wish, budget_measure measure, const
     return false;
 }
 
+/* What the process itself takes varies by some pages from one start to the next: a number that has been said must do. */
+static uint64_t least_said(uint64_t least)
+{
+    return budget_is_small(least) ? least + STEP : least;
+}
+
 static int refuse(const struct budget_wish *wish, uint64_t least, const struct budget_shape *shape, struct err *err)
 {
     char total[24], need[24], hint[64] = "";
@@ -215,7 +221,7 @@ int budget_divide(const struct budget_wish *wish, budget_measure measure, const 
         settle(wish, &shape, &needs, ret_budget);
         return 0;
     }
-    return refuse(wish, least_total(wish, &shape, measure, ctx), &shape, err);
+    return refuse(wish, least_said(least_total(wish, &shape, measure, ctx)), &shape, err);
 }
 
 uint64_t budget_sum(const struct budget *budget)
