@@ -5,6 +5,9 @@ import signal
 import sys
 import traceback
 
+# Whoever runs the tests in the background may have it ignored, which programs under test would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 LIMIT_S = 240  # for one test; what hangs is ended and fails
 TESTS = []
 
