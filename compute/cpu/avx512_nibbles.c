@@ -32,7 +32,7 @@ static void act_step_set(enum quant_type type, const struct small_row *a, size_t
         memcpy(q + 64, a->q + (b + i) * QUANT_SMALL + 16, 16);
         step->d[i] = a->d[b + i];
         step->sum[i] = a->sum[b + i];
-        step->bias[i] = bias_shift(type) >= 0 ? a->sum[b + i] << bias_shift(type) : 0;
+        step->bias[i] = bias_shift(type) >= 0 ? a->sum[b + i] * (1 << bias_shift(type)) : 0;
     }
 }
 
