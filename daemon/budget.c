@@ -141,7 +141,7 @@ static bool choose(const struct budget_wish *wish, budget_measure measure, const
     return false;
 }
 
-/* What the process itself takes varies by some pages from one start to the next: a number that has been said must do. */
+/* What the process itself takes varies by some pages from one start to the next: a number that was said must do. */
 static uint64_t least_said(uint64_t least)
 {
     return budget_is_small(least) ? least + STEP : least;
