@@ -204,7 +204,7 @@ static void linear_streams(const struct linear_job *job, struct product *p, cons
 {
     struct row_stream streams[2], after[2];
     const struct linear *next;
-    uint32_t next_index;
+    uint32_t next_index = 0;
 
     product_halves(&lin->w, job->unit_rows, index, streams);
     for (int s = 0; s < 2; s++)
@@ -220,7 +220,7 @@ static void linear_streams(const struct linear_job *job, struct product *p, cons
 static void linear_unit(const struct linear_job *job, uint32_t unit, uint32_t thread)
 {
     struct acts *acts = job->acts;
-    uint32_t index, row0;
+    uint32_t index = 0, row0; /* there is such a unit, which GCC does not see at -O1 */
     const struct linear *lin = linear_of(job, unit, &index);
     void *tile = acts->unpacked + thread * acts->unpacked_bytes;
     struct product p = {
