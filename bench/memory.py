@@ -21,8 +21,8 @@ printed, with what is aimed at; the exit status is 1 when any of it is missed. -
 
     decode       cold: the first answer of a daemon; warm: the second. bound: of the larger of the bytes that any cache would have had to
                  read with the same hits, at the drive's rate, and the time of a token with all experts resident
-    split        of a token: compute (forward pass less what follows), waiting for reads, hand-off (the cache's own work: finding,
-                 submitting, checksums), other (sampling, text, sending)
+    split        of a token: compute (forward pass less what follows), waiting for reads (and summing them), hand-off (the
+                 cache's own work: finding, submitting), other (sampling, text, sending)
     drive busy   the kernel's figure (time with requests in flight), and the bytes that came of those that could have
 """
 import argparse

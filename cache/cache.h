@@ -68,8 +68,8 @@ struct cache_stats {
     uint64_t hint_late;    /* asked for while being read (counted among the misses) */
     uint64_t hint_wasted;  /* evicted or withdrawn before anybody asked for it */
     uint64_t read_ns;      /* summed over experts: asked for until arrived */
-    uint64_t wait_ns;      /* the engine stood still */
-    uint64_t door_ns;      /* the engine was busy with the cache itself: finding, submitting, checksums */
+    uint64_t wait_ns;      /* the engine stood still, or summed what had come */
+    uint64_t door_ns;      /* the engine was busy with the cache itself: finding, submitting */
     uint64_t busy_ns;      /* reads were in flight, as far as the engine had looked */
     uint64_t evictions;
     uint64_t reread;            /* experts read again after a mismatch, pieces after an error */

@@ -181,7 +181,7 @@ static bool ended_sort(struct reader *r)
             *other = first;
         }
     }
-    return r->n_ended > 0 && r->jobs[*head].priority == READER_DEMAND;
+    return r->jobs[*head].priority == READER_DEMAND;
 }
 
 static uint32_t ended_take(struct reader *r)

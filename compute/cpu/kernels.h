@@ -112,6 +112,10 @@ enum {
     DOTS_MANY = 12, /* activations from which on `dots_many` is the faster */
 };
 
+/* y[t * y_stride + r] = row r of the tile . acts[t]. */
+typedef void (*dots_kernel)(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts, float *y,
+                            size_t y_stride);
+
 struct cpu_kernels {
     enum cpu_level level;
     uint32_t few_acts; /* at most FEW_ACTS: with more it pays to take rows apart first */
@@ -125,12 +129,8 @@ struct cpu_kernels {
      * level. How a tile looks inside (64-byte aligned) is between the two. */
     void (*unpack[QUANT_TYPES])(enum quant_type type, const void *src, size_t row_bytes, size_t n_rows, size_t n,
                                 void *tile);
-    /* y[t * y_stride + r] = row r of the tile . acts[t]. */
-    void (*dots[QUANT_TYPES])(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts,
-                              float *y, size_t y_stride);
-    /* The same, for any number and at its best for many. NULL: `dots` does it. */
-    void (*dots_many[QUANT_TYPES])(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts,
-                                   float *y, size_t y_stride);
+    dots_kernel dots[QUANT_TYPES];
+    dots_kernel dots_many[QUANT_TYPES]; /* for any number too, and at its best for many; NULL: `dots` does it */
     /* y[r] = row r of packed weights . act. NULL: unpack and dots do it. */
     void (*rows[QUANT_TYPES])(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y);
 

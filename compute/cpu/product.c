@@ -99,13 +99,14 @@ static void product_tile(const struct cpu_kernels *k, const struct product *p, u
 {
     bool in_place = p->dst == NULL && p->bias == NULL;
     const void *acts[TILE_TOKENS];
+    dots_kernel dots;
     float sums[TILE_TOKENS * DOTS_ROWS];
 
     for (uint32_t t = 0; t < n_tokens; t++)
         acts[t] = act_of(p, token0 + t);
-    (n_tokens >= DOTS_MANY && k->dots_many[p->w->type] != NULL ? k->dots_many : k->dots)[p->w->type](
-        tile, n_rows, p->w->cols, acts, n_tokens, in_place ? y + result_at(p, token0) : sums,
-        in_place ? p->y_stride : DOTS_ROWS);
+    dots = n_tokens >= DOTS_MANY && k->dots_many[p->w->type] != NULL ? k->dots_many[p->w->type] : k->dots[p->w->type];
+    dots(tile, n_rows, p->w->cols, acts, n_tokens, in_place ? y + result_at(p, token0) : sums,
+         in_place ? p->y_stride : DOTS_ROWS);
     for (uint32_t t = 0; !in_place && t < n_tokens; t++) {
         float *out = y + result_at(p, token0 + t);
 
