@@ -120,6 +120,21 @@ static struct ladder contexts(const struct budget_wish *wish)
     return l;
 }
 
+/* Where experts are missing, the table of embeddings, of which a token reads one row, makes way for some of them. */
+static void trade_embeddings(const struct budget_wish *wish, budget_measure measure, const void *ctx,
+                             struct budget *budget)
+{
+    struct budget_shape shape = budget->shape;
+    struct budget_needs needs;
+
+    if (budget->slots >= budget->needs.slots_max)
+        return;
+    shape.embd_on_disk = true;
+    measure(ctx, &shape, &needs);
+    if (fixed_bytes(wish, &needs) < fixed_bytes(wish, &budget->needs))
+        settle(wish, &shape, &needs, budget);
+}
+
 /* Which of two equally small steps down comes first: fewer answers at once, then shorter ones, then smaller chunks. */
 static bool choose(const struct budget_wish *wish, budget_measure measure, const void *ctx, struct budget *ret_budget)
 {
@@ -136,6 +151,7 @@ static bool choose(const struct budget_wish *wish, budget_measure measure, const
                 if (!is_comfortable(wish, &needs))
                     continue;
                 settle(wish, &shape, &needs, ret_budget);
+                trade_embeddings(wish, measure, ctx, ret_budget);
                 return true;
             }
     return false;

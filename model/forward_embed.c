@@ -10,7 +10,7 @@ uint32_t forward_embd_rows(const struct forward *f)
 }
 
 /* The rows of these tokens from the file, each where its turn is. What they are multiplied with later is checked by its
- * checksum; that they come from the same file, by its size and time. */
+ * checksum; that they come from the same file, by its size and time. A prompt's rows are asked for all at once. */
 static int fetch_rows(struct forward *f, uint32_t n, struct err *err)
 {
     const struct gguf *gguf = model_gguf(f->model);
@@ -19,6 +19,8 @@ static int fetch_rows(struct forward *f, uint32_t n, struct err *err)
     char *rows = (char *)(uintptr_t)f->dense.token_embd.data; /* ours to fill: lent as const to those who compute */
     int r = gguf_check_unchanged(gguf, err);
 
+    for (uint32_t i = 0; i < n && n > 1; i++)
+        gguf_prefetch(gguf, t, (uint64_t)f->b.tokens[i] * row_bytes, row_bytes);
     for (uint32_t i = 0; i < n && r == 0; i++) {
         r = gguf_read(gguf, t, (uint64_t)f->b.tokens[i] * row_bytes, rows + i * row_bytes, row_bytes, err);
         f->embd_ids[i] = (int32_t)i;

@@ -6,6 +6,7 @@
 #include "model/gguf_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -293,6 +294,12 @@ int gguf_read(const struct gguf *gguf, const struct gguf_tensor *tensor, uint64_
     if (rc)
         return err_set(err, rc, "'%.250s': tensor '%s': %s", file->path, tensor->name, err_text(&cause));
     return 0;
+}
+
+void gguf_prefetch(const struct gguf *gguf, const struct gguf_tensor *tensor, uint64_t from, size_t bytes)
+{
+    (void)posix_fadvise(gguf->files[tensor->file].fd, (off_t)(tensor->offset + from), (off_t)bytes,
+                        POSIX_FADV_WILLNEED);
 }
 
 int gguf_check_unchanged(const struct gguf *gguf, struct err *err)

@@ -83,6 +83,8 @@ const struct gguf_tensor *gguf_tensor_find(const struct gguf *gguf, const char *
 /* Read bytes of a tensor's data, all or error. The range must lie within the tensor. */
 int gguf_read(const struct gguf *gguf, const struct gguf_tensor *tensor, uint64_t from, void *dst, size_t bytes,
               struct err *err);
+/* These bytes are about to be read: have the kernel begin, several at once. Advice, so nothing can fail. */
+void gguf_prefetch(const struct gguf *gguf, const struct gguf_tensor *tensor, uint64_t from, size_t bytes);
 
 /* ERR_CHANGED when a file's size or mtime is no longer what it was at open. */
 int gguf_check_unchanged(const struct gguf *gguf, struct err *err);

@@ -94,6 +94,30 @@ Test(budget, what_is_set_is_kept)
     cr_assert_eq(b.shape.n_ctx, 8192);
 }
 
+/* As measure, with a table of embeddings of 70 MiB, of which a batch's rows take none to speak of. */
+static void measure_embeddings(const void *ctx, const struct budget_shape *shape, struct budget_needs *ret_needs)
+{
+    measure(ctx, shape, ret_needs);
+    ret_needs->dense -= shape->embd_on_disk ? 70 * MIB : 0;
+}
+
+Test(budget, embeddings_make_way_for_experts_where_some_are_missing)
+{
+    struct budget_wish w = wish(8000);
+    struct budget plain, b;
+
+    cr_assert_eq(budget_divide(&w, measure, NULL, &plain, NULL), 0);
+    cr_assert(!plain.shape.embd_on_disk, "where it frees nothing it is not done");
+    cr_assert_eq(budget_divide(&w, measure_embeddings, NULL, &b, NULL), 0);
+    cr_assert(b.shape.embd_on_disk);
+    cr_assert_eq(b.slots, plain.slots + 70 * MIB);
+    cr_assert_eq(b.shape.n_seqs, plain.shape.n_seqs, "and nothing else changes");
+    w = wish(30000);
+    cr_assert_eq(budget_divide(&w, measure_embeddings, NULL, &b, NULL), 0);
+    cr_assert(!b.shape.embd_on_disk, "with slots for all experts they stay");
+    cr_assert_eq(b.slots, b.needs.slots_max);
+}
+
 Test(budget, a_model_with_a_short_context_is_not_given_a_longer_one)
 {
     struct budget_wish w = wish(8000);
