@@ -14,9 +14,9 @@
  */
 #include "cache/policy_scored.h"
 
-#define FAST (0.8f)
+#define FAST (0.6f)
 #define SLOW (0.98f)
-#define MIX (0.2f)
+#define MIX (0.3f)
 #define LEAST_CHANCE (1e-6f)
 
 static float expected_wait(const struct scored *s, const struct past *past, uint32_t key)
