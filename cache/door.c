@@ -230,7 +230,7 @@ static int door_request(struct expert_door *door, uint32_t layer, const uint16_t
 
     if (rc < 0)
         return rc;
-    c->slots.request++;
+    slots_request(&c->slots, layer_index, door->burst);
     c->request.layer_index = layer_index;
     c->request.n = n;
     c->request.n_given = c->request.n_ready = c->request.ready_head = 0;

@@ -56,7 +56,7 @@ static int timed_request(struct expert_door *door, uint32_t layer, const uint16_
     rc = door_ops.request(door, layer, ids, n, err);
     /* The missing ones are being read meanwhile. */
     if (rc == 0 && c->shadow != NULL)
-        shadow_request(c->shadow, c->request.layer_index, ids, n, was_found, c);
+        shadow_request(c->shadow, c->request.layer_index, ids, n, door->burst, was_found, c);
     leave(door, &span);
     return rc;
 }

@@ -6,6 +6,11 @@
  * knows nothing of pins and reads: the caller says which slots may go. Slots and keys are small integers:
  * key = index of the layer in the layout * n_experts + expert.
  *
+ * A burst is a forward pass over many tokens of a prompt. It names many experts of each layer, most of them once for a
+ * long time, and so it is the layers still to come that will be asked for next: while it lasts, who belongs to a layer
+ * that it has passed goes before who belongs to one ahead. A burst then streams through the slots of what it alone has
+ * named, and finds at its later layers what lay there before.
+ *
  * Threads: the engine thread only. Allocates in open only.
  */
 #ifndef EXPERTD_CACHE_POLICY_H
@@ -21,6 +26,9 @@
 struct policy;
 
 struct policy_ops {
+    /* A request is about to name experts of a layer, as a part of a burst or not: told before their uses. NULL: bursts
+     * make no difference. */
+    void (*begin)(struct policy *, uint32_t layer_index, bool burst);
     /* The slot's expert was used (asked for, or has just been given this slot for that). */
     void (*use)(struct policy *, uint32_t slot, uint32_t key);
     /* The slot holds an expert that nobody has asked for, of a layer ahead perhaps: a guess is no use. */

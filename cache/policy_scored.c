@@ -20,6 +20,17 @@ static void move_to(struct scored *s, uint32_t layer)
     s->scan_valid = false;
 }
 
+/* Outside of bursts the clock moves with the first use, not before: so does whoever replays uses without requests. */
+static void scored_begin(struct policy *policy, uint32_t layer_index, bool burst)
+{
+    struct scored *s = of(policy);
+
+    s->scan_valid &= s->burst == burst;
+    s->burst = burst;
+    if (burst)
+        move_to(s, layer_index);
+}
+
 static void scored_use(struct policy *policy, uint32_t slot, uint32_t key)
 {
     struct scored *s = of(policy);
@@ -56,6 +67,8 @@ static void scored_move(struct policy *policy, uint32_t from, uint32_t to)
 
 static bool goes_before(const struct candidate *a, const struct candidate *b)
 {
+    if (a->ahead != b->ahead)
+        return b->ahead;
     return a->score != b->score ? a->score > b->score : a->stamp < b->stamp;
 }
 
@@ -83,7 +96,10 @@ static void scan(struct scored *s, uint32_t slot_class, bool (*may_go)(const voi
         uint32_t key = s->key_of[slot];
 
         if (s->class_of[slot] == slot_class && key != SLOT_NONE && may_go(ctx, slot))
-            consider(s, (struct candidate){ s->kind->score(s, &s->past[key], key), s->past[key].stamp, slot });
+            consider(s, (struct candidate){ .ahead = s->burst && key / s->n_experts > s->layer,
+                                            .score = s->kind->score(s, &s->past[key], key),
+                                            .stamp = s->burst ? UINT32_MAX - s->past[key].stamp : s->past[key].stamp,
+                                            .slot = slot });
     }
     s->scan_class = slot_class;
     s->scan_valid = true;
@@ -130,6 +146,7 @@ static void scored_close(struct policy *policy)
 }
 
 static const struct policy_ops scored_ops = {
+    .begin = scored_begin,
     .use = scored_use,
     .hold = scored_hold,
     .drop = scored_drop,

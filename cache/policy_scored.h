@@ -4,8 +4,8 @@
  *
  * What they share: the clock of the forward pass (it visits the layers in a cycle, so a use in an earlier layer than
  * the last one begins a new token, or a new chunk of a prompt), faded sums of past uses per expert, and the search for
- * victims. One scan over the slots finds several; they stay good while the forward pass is at the same layer.
- * A policy adds only its score.
+ * victims, in a burst among the layers passed first. One scan over the slots finds several; they stay good while the
+ * forward pass is at the same layer. A policy adds only its score.
  *
  * Threads: the engine thread only. Allocates in open only. Private to cache/policy_*.c.
  */
@@ -36,8 +36,9 @@ struct scored_kind {
 };
 
 struct candidate {
+    bool ahead; /* of a layer that this burst will come to: goes after all others */
     float score;
-    uint32_t stamp; /* of equal scores, the one unused for longest goes */
+    uint32_t stamp; /* of equal scores, the least goes: unused for longest, or in a burst, used last */
     uint32_t slot;
 };
 
@@ -48,6 +49,7 @@ struct scored {
     uint32_t n_slots, n_layers, n_experts;
     uint32_t n_uses;
     uint32_t pass, layer; /* where the forward pass is: passes so far, and the layer asked for last */
+    bool burst;           /* the pass is one */
     float fade[SCORED_RATES][SCORED_AGES];
     struct candidate candidate[SCORED_CANDIDATES]; /* what the last scan found, greatest first */
     uint32_t n_candidates, next_candidate, scan_class;

@@ -235,7 +235,7 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-void shadow_request(struct shadow *shadow, uint32_t layer_index, const uint16_t *ids, size_t n,
+void shadow_request(struct shadow *shadow, uint32_t layer_index, const uint16_t *ids, size_t n, bool burst,
                     bool (*was_found)(const void *ctx, uint16_t id), const void *ctx)
 {
     struct shadow *s = shadow;
@@ -253,8 +253,13 @@ void shadow_request(struct shadow *shadow, uint32_t layer_index, const uint16_t 
         foreseen += oracle_use(&s->class[c].oracle, key);
         found += was_found(ctx, ids[i]);
     }
-    for (int kind = 0; kind < POLICIES && n_followed > 0; kind++)
+    for (int kind = 0; kind < POLICIES && n_followed > 0; kind++) {
+        struct policy *policy = s->held[kind].policy;
+
+        if (policy->ops->begin != NULL)
+            policy->ops->begin(policy, layer_index, burst);
         count(&s->hits[kind], held_request(s, &s->held[kind], c, s->followed, n_followed));
+    }
     count(&s->oracle, foreseen);
     count(&s->found, found);
     count(&s->asked, n_followed);

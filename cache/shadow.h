@@ -46,8 +46,8 @@ struct shadow;
 
 int shadow_open(const struct shadow_shape *shape, struct shadow **ret_shadow); /* -ENOMEM */
 void shadow_close(struct shadow *shadow);
-/* A request has named n different experts of a layer. was_found: whether this one was there. */
-void shadow_request(struct shadow *shadow, uint32_t layer_index, const uint16_t *ids, size_t n,
+/* A request has named n different experts of a layer; burst: cache/policy.h. was_found: whether this one was there. */
+void shadow_request(struct shadow *shadow, uint32_t layer_index, const uint16_t *ids, size_t n, bool burst,
                     bool (*was_found)(const void *ctx, uint16_t id), const void *ctx);
 /* The classes hold so many slots from now on, at most what they had at open. */
 void shadow_resize(struct shadow *shadow, const uint32_t *n_slots);

@@ -208,6 +208,13 @@ bool slots_expect_none(struct slots *slots, uint32_t slot_class)
     return any;
 }
 
+void slots_request(struct slots *slots, uint32_t layer_index, bool burst)
+{
+    slots->request++;
+    if (slots->policy->ops->begin != NULL)
+        slots->policy->ops->begin(slots->policy, layer_index, burst);
+}
+
 void slots_use(struct slots *slots, uint32_t slot)
 {
     slots->policy->ops->use(slots->policy, slot, slots->slot[slot].key);

@@ -93,6 +93,8 @@ uint32_t slots_take(struct slots *slots, uint32_t slot_class, uint32_t key, bool
 uint32_t slots_take_ahead(struct slots *slots, uint32_t slot_class, uint32_t key, uint64_t until);
 /* What is not asked for yet may go, after all. False when nothing was held for later. */
 bool slots_expect_none(struct slots *slots, uint32_t slot_class);
+/* A request for experts of a layer begins, and with it the wants of the one before end. `burst`: cache/policy.h. */
+void slots_request(struct slots *slots, uint32_t layer_index, bool burst);
 void slots_use(struct slots *slots, uint32_t slot); /* asked for, once more */
 void slots_ready(struct slots *slots, uint32_t slot);
 /* Forget the expert; the slot drains until slots_give. Not pinned. */

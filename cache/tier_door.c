@@ -129,6 +129,7 @@ static int door_request(struct expert_door *door, uint32_t layer, const uint16_t
     if (rc < 0)
         return rc;
     layer_begin(t, index);
+    t->inner->burst = door->burst;
     r->n = n;
     r->n_given = r->n_ready = r->ready_head = r->n_missing = r->asked = r->n_asked = r->n_taken = 0;
     request_hits(t, ids, n);

@@ -73,6 +73,8 @@ struct expert_door {
     const struct expert_door_ops *ops;
     size_t max_request; /* most experts that one request may name; a larger set is asked for in parts */
     bool host_views;    /* set by who asks, before a request: views may be on_host */
+    bool burst;         /* likewise: the request is of a pass over a prompt, which names many experts of each layer in
+                           turn and does not come back to most of them */
 };
 
 #endif

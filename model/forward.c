@@ -146,6 +146,16 @@ static int logits_of(struct forward *f, const struct batch *batch, struct err *e
     return 0;
 }
 
+/* Several tokens of one sequence: of a prompt. */
+static bool reads_prompt(const struct batch *batch)
+{
+    bool reads = false;
+
+    for (uint32_t i = 0; i < batch->n_spans; i++)
+        reads |= batch->spans[i].n_tokens > 1;
+    return reads;
+}
+
 static int layers_run(struct forward *f, const struct batch *batch, bool (*should_stop)(void *ctx), void *stop_ctx,
                       struct err *err)
 {
@@ -170,6 +180,7 @@ int forward_eval(struct forward *f, const struct batch_span *spans, uint32_t n_s
     if (r < 0)
         return r;
     lengths_cut(f, &batch);
+    f->door->burst = reads_prompt(&batch);
     batch.best = forward_stay_best(f, &batch);
     if ((r = forward_stay_begin(f, &batch, err)) < 0 || (r = forward_embed(f, batch.n_tokens, err)) < 0 ||
         (r = layers_run(f, &batch, should_stop, stop_ctx, err)) < 0 || (r = logits_of(f, &batch, err)) < 0 ||

@@ -57,7 +57,7 @@ static void feed(struct shadow *shadow, const struct trace *t, struct shadow_cou
 
         if (t->use[i].phase == PHASE_ANSWER && (i == 0 || t->use[i - 1].phase == PHASE_PROMPT))
             shadow_counts(shadow, &prompt);
-        shadow_request(shadow, t->use[i].key / t->n_experts, &expert, 1, not_found, NULL);
+        shadow_request(shadow, t->use[i].key / t->n_experts, &expert, 1, false, not_found, NULL);
     }
     shadow_counts(shadow, ret_counts);
     ret_counts->asked -= prompt.asked;
@@ -147,17 +147,17 @@ Test(shadow, what_a_request_names_stays)
     struct shadow *shadow;
 
     cr_assert_eq(shadow_open(&small, &shadow), 0);
-    shadow_request(shadow, 0, first, 3, is_even, NULL);
-    shadow_request(shadow, 0, second, 3, is_even, NULL);
-    shadow_request(shadow, 0, second, 3, is_even, NULL);
+    shadow_request(shadow, 0, first, 3, false, is_even, NULL);
+    shadow_request(shadow, 0, second, 3, false, is_even, NULL);
+    shadow_request(shadow, 0, second, 3, false, is_even, NULL);
     shadow_counts(shadow, &counts);
     cr_assert(counts.asked == 9 && counts.found == 4 && counts.n_followed == 16);
     for (int kind = 0; kind < POLICIES; kind++)
         cr_expect_eq(counts.hits[kind], 5, "%s", policy_name((enum policy_kind)kind));
     /* More than there are slots: the rest is passed by. The other class is another cache. */
-    shadow_request(shadow, 0, all, 8, is_even, NULL);
-    shadow_request(shadow, 1, first, 3, is_even, NULL);
-    shadow_request(shadow, 1, first, 3, is_even, NULL);
+    shadow_request(shadow, 0, all, 8, false, is_even, NULL);
+    shadow_request(shadow, 1, first, 3, false, is_even, NULL);
+    shadow_request(shadow, 1, first, 3, false, is_even, NULL);
     shadow_counts(shadow, &counts);
     for (int kind = 0; kind < POLICIES; kind++)
         cr_expect_eq(counts.hits[kind], 5 + 3 + 3);
@@ -171,17 +171,17 @@ Test(shadow, gives_back_and_takes_again_as_the_slots_do)
     struct shadow *shadow;
 
     cr_assert_eq(shadow_open(&small, &shadow), 0);
-    shadow_request(shadow, 1, ids, 6, is_even, NULL);
+    shadow_request(shadow, 1, ids, 6, false, is_even, NULL);
     shadow_resize(shadow, (const uint32_t[]){ 3, 2 });
     shadow_counts(shadow, &before);
-    shadow_request(shadow, 1, ids, 6, is_even, NULL);
+    shadow_request(shadow, 1, ids, 6, false, is_even, NULL);
     shadow_counts(shadow, &after);
     for (int kind = 0; kind < POLICIES; kind++)
         cr_expect_eq(after.hits[kind] - before.hits[kind], 2);
     shadow_resize(shadow, (const uint32_t[]){ 3, 100 });
-    shadow_request(shadow, 1, ids, 6, is_even, NULL);
+    shadow_request(shadow, 1, ids, 6, false, is_even, NULL);
     shadow_counts(shadow, &before);
-    shadow_request(shadow, 1, ids, 6, is_even, NULL);
+    shadow_request(shadow, 1, ids, 6, false, is_even, NULL);
     shadow_counts(shadow, &after);
     for (int kind = 0; kind < POLICIES; kind++)
         cr_expect_eq(after.hits[kind] - before.hits[kind], 6);
