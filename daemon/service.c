@@ -22,6 +22,7 @@
 #define SMALL_DEPTH 6                       /* two experts of three parts each */
 #define CODE_BY_PAGE ((uint64_t)1344 << 10) /* all that ever runs while serving, on x86-64 with glibc 2.36 */
 #define STAY_ROWS 16u /* tokens: of more than these an expert's rows are worth bringing together */
+#define PREDICT_ROWS 64u /* likewise: more choose nearly every expert anyway */
 
 /* The measuring functions ask a device; this one has opened nothing of size. */
 struct measure {
@@ -48,6 +49,16 @@ void service_device_options(const struct service *service, struct cpu_device_opt
     device_options(service->config, service->model, service->n_threads, &forward, ret_options);
 }
 
+/* Answers' tokens, and those of a prompt's chunk that will not choose nearly every expert anyway. */
+static uint32_t predict_rows(const struct config *config, const struct budget_shape *shape)
+{
+    uint32_t rows = shape->batch < PREDICT_ROWS ? shape->batch : PREDICT_ROWS;
+
+    if (config->prefetch == LOOKAHEAD_OFF)
+        return 0;
+    return shape->n_seqs > rows ? shape->n_seqs : rows;
+}
+
 void service_forward_options(const struct config *config, const struct budget_shape *shape,
                              struct forward_options *ret_options)
 {
@@ -57,7 +68,7 @@ void service_forward_options(const struct config *config, const struct budget_sh
                                              .max_logits = shape->max_logits,
                                              .kv_type = config->kv_type,
                                              .stay_rows = shape->max_batch < STAY_ROWS ? shape->max_batch : STAY_ROWS,
-                                             .predict_rows = config->prefetch == LOOKAHEAD_OFF ? 0 : shape->n_seqs,
+                                             .predict_rows = predict_rows(config, shape),
                                              .lock = true,
                                              .embd_on_disk = shape->embd_on_disk };
 }

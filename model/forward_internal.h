@@ -53,6 +53,8 @@ struct predict {
     float *router;     /* device [P, n_experts] */
     uint16_t *ids;     /* host [P, n_used] */
     float *weights;    /* host [P, n_used] */
+    uint16_t *likely;  /* host [n_experts]: what a prompt's tokens are expected to choose, likeliest first */
+    bool *named;       /* host [n_experts]: is among them */
     struct acts *acts; /* owned; NULL when predict_rows is 0 */
 };
 

@@ -78,10 +78,10 @@ struct part {
     uint32_t layer, n_tokens;
     const uint16_t *ids;
     uint32_t n_ids;
-    uint32_t next_layer; /* of the ids below */
-    const uint16_t *next;
+    const uint16_t *next; /* the part behind it */
     uint32_t n_next;
     bool first; /* the shared expert is still to be run */
+    bool last;  /* what comes next is another layer */
 };
 
 /* The shared expert needs no reading: it goes first, while the others are on their way, and straight into the residual,
@@ -103,13 +103,50 @@ int forward_shared(struct forward *f, uint32_t layer, uint32_t n, struct err *er
     return r < 0 ? forward_device_error(f, r, err) : 0;
 }
 
-/* What will be wanted with certainty, from wherever it lies. */
+/* What will be wanted, with certainty or most likely, from wherever it lies. */
 static void expect(struct forward *f, uint32_t layer, const uint16_t *ids, uint32_t n)
 {
     if (n > 0 && f->door->ops->hint != NULL)
         f->door->ops->hint(f->door, layer, ids, n);
     if (n > 0 && f->door->ops->lift != NULL)
         f->door->ops->lift(f->door, layer, ids, n);
+}
+
+/* Best choices of all tokens first, then the second best, so that the likeliest are read first. */
+static uint32_t likely_gather(struct forward *f, const uint16_t *ids, uint32_t n_tokens, uint32_t most)
+{
+    struct predict *p = &f->predict;
+    uint32_t n = 0;
+
+    memset(p->named, 0, f->hp->n_experts * sizeof(*p->named));
+    for (uint32_t rank = 0; rank < f->hp->n_used; rank++)
+        for (uint32_t t = 0; t < n_tokens && n < most; t++) {
+            uint16_t e = ids[(size_t)t * f->hp->n_used + rank];
+
+            if (!p->named[e])
+                p->likely[n++] = e;
+            p->named[e] = true;
+        }
+    return n;
+}
+
+/* While a prompt's chunk computes attention, the next layer's experts are read: those that its router would choose now,
+ * or of more tokens, which name an expert twice over on average and so want most of them, the first ones. The last
+ * layer may serve a few rows only. Whoever looks ahead for decode has the governor's leave to ask for. */
+static void expect_next_layer(struct forward *f, uint32_t layer, uint32_t n_tokens)
+{
+    uint32_t next = layer + 1, n_half = (uint32_t)f->door->max_request / 2;
+    uint32_t most = f->hp->n_experts < n_half ? f->hp->n_experts : n_half;
+    const uint16_t *ids;
+
+    if (!f->door->burst || next + 1 >= f->hp->n_layers || f->dense.layers[next].router.data == NULL)
+        return;
+    if (n_tokens <= f->options.predict_rows) {
+        if (forward_predict(f, next, n_tokens, &ids, NULL) == 0)
+            expect(f, next, f->predict.likely, likely_gather(f, ids, n_tokens, most));
+    } else if (n_tokens * f->hp->n_used >= 2 * f->hp->n_experts) {
+        expect(f, next, f->moe.every, most);
+    }
 }
 
 /* The part's experts are on their way. */
@@ -120,7 +157,10 @@ static int go_on(struct forward *f, const struct part *part, struct err *err)
 
     if (r < 0)
         return r;
-    expect(f, part->next_layer, part->next, part->n_next);
+    if (part->last)
+        expect_next_layer(f, part->layer, part->n_tokens);
+    else
+        expect(f, part->layer, part->next, part->n_next);
     if (hooks->on_request != NULL)
         hooks->on_request(hooks->ctx, part->layer, part->n_tokens);
     return 0;
@@ -174,20 +214,6 @@ static int run_part(struct forward *f, const struct part *part, struct err *err)
     return r;
 }
 
-/* A chunk of a prompt that names an expert twice over on average will want most of the next layer's too: have its first
- * ones read while attention is computed. The last layer may serve a few rows only. */
-static void expect_next_layer(const struct forward *f, struct part *part)
-{
-    uint32_t next = part->layer + 1, n_half = (uint32_t)f->door->max_request / 2;
-
-    if (part->n_tokens * f->hp->n_used < 2 * f->hp->n_experts || next + 1 >= f->hp->n_layers ||
-        f->dense.layers[next].router.data == NULL)
-        return;
-    part->next_layer = next;
-    part->next = f->moe.every;
-    part->n_next = f->hp->n_experts < n_half ? f->hp->n_experts : n_half;
-}
-
 /* All wanted experts, in parts of half the slots when there are too many for one request: one half is computed while
  * the other is read. */
 static int run_experts(struct forward *f, uint32_t layer, uint32_t n_tokens, uint32_t n_wanted, struct err *err)
@@ -202,12 +228,10 @@ static int run_experts(struct forward *f, uint32_t layer, uint32_t n_tokens, uin
 
         part.n_ids = n_wanted - at < limit ? n_wanted - at : limit;
         part.first = at == 0;
-        if (at + limit < n_wanted) {
-            part.next_layer = layer;
+        part.last = n_wanted - at <= limit;
+        if (!part.last) {
             part.next = part.ids + limit;
             part.n_next = n_wanted - at - limit < limit ? n_wanted - at - limit : limit;
-        } else {
-            expect_next_layer(f, &part);
         }
         r = run_part(f, &part, err);
     }

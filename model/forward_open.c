@@ -92,6 +92,8 @@ static void lay_predict(struct forward *f)
     f->predict.router = arena_take(&f->work_arena, n, f->hp->n_experts * sizeof(float));
     f->predict.ids = arena_take(&f->host_arena, n, f->hp->n_used * sizeof(*f->predict.ids));
     f->predict.weights = arena_take(&f->host_arena, n, f->hp->n_used * sizeof(float));
+    f->predict.likely = arena_take(&f->host_arena, n > 0 ? f->hp->n_experts : 0, sizeof(*f->predict.likely));
+    f->predict.named = arena_take(&f->host_arena, n > 0 ? f->hp->n_experts : 0, sizeof(*f->predict.named));
 }
 
 /* Count, or with open arenas place, everything a forward holds but its prepared activations. */
