@@ -72,7 +72,8 @@ gpu_tests = tests/parity/test_gpu tests/parity/test_machine
 check_PROGRAMS += $(gpu_tests)
 TESTS += $(gpu_tests)
 
-tests_parity_test_gpu_SOURCES = tests/parity/test_gpu.c tests/parity/parity.c tests/parity/parity.h $(emu_sources)
+tests_parity_test_gpu_SOURCES = tests/parity/test_gpu.c tests/parity/test_gpu_route.c \
+	tests/parity/gpu_pair.c tests/parity/gpu_pair.h tests/parity/parity.c tests/parity/parity.h $(emu_sources)
 tests_parity_test_gpu_CPPFLAGS = $(PARITY_CPPFLAGS)
 tests_parity_test_gpu_LDADD = tests/emu/libgpu_emu.a $(PARITY_LDADD) -ldl
 
