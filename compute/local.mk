@@ -2,10 +2,12 @@ noinst_LIBRARIES += libcompute.a
 libcompute_a_SOURCES = \
 	compute/cpu/acts.c \
 	compute/cpu/amx.h \
+	compute/cpu/attend_kernels.h \
 	compute/cpu/attention.c \
 	compute/cpu/cpu_internal.h \
 	compute/cpu/device.c \
 	compute/cpu/experts.c \
+	compute/cpu/float_dots.h \
 	compute/cpu/float_kernels.h \
 	compute/cpu/iq_points.c compute/cpu/iq_points.h \
 	compute/cpu/kernels.c compute/cpu/kernels.h \

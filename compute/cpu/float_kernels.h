@@ -7,105 +7,14 @@
 #ifndef EXPERTD_COMPUTE_CPU_FLOAT_KERNELS_H
 #define EXPERTD_COMPUTE_CPU_FLOAT_KERNELS_H
 
+#include "compute/cpu/attend_kernels.h"
+#include "compute/cpu/float_dots.h"
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/tile_rows.h"
 #include "compute/cpu/vec.h"
 #include "compute/half.h"
 
 #include <math.h>
-
-VEC_INLINE part_f32 load_weights(enum quant_type type, const void *w, size_t i)
-{
-    if (type == QUANT_F32)
-        return part_load((const float *)w + i);
-    return type == QUANT_F16 ? part_from_f16((const uint16_t *)w + i) : part_from_bf16((const uint16_t *)w + i);
-}
-
-VEC_INLINE float load_weight(enum quant_type type, const void *w, size_t i)
-{
-    if (type == QUANT_F32)
-        return ((const float *)w)[i];
-    return type == QUANT_F16 ? half_to_float(((const uint16_t *)w)[i]) : bf16_to_float(((const uint16_t *)w)[i]);
-}
-
-/* Sixteen weights, of which n are there and the others 0, as f32. */
-VEC_INLINE void load_tail(enum quant_type type, const void *w, size_t i, size_t n, float tail[VEC_LANES])
-{
-    for (size_t j = 0; j < VEC_LANES; j++)
-        tail[j] = j < n ? load_weight(type, w, i + j) : 0;
-}
-
-VEC_INLINE void add_products(struct vec *sum, enum quant_type type, const void *w, const float *x, size_t i)
-{
-    EACH_PART(p, sum->part[p] += load_weights(type, w, i + PART_LANES * p) * part_load(x + i + PART_LANES * p));
-}
-
-VEC_INLINE void add_last_products(struct vec *sum, enum quant_type type, const void *w, const float *x, size_t i,
-                                  size_t n)
-{
-    float w_tail[VEC_LANES], x_tail[VEC_LANES];
-
-    if (i == n)
-        return;
-    load_tail(type, w, i, n - i, w_tail);
-    load_tail(QUANT_F32, x, i, n - i, x_tail);
-    EACH_PART(p, sum->part[p] += part_load(w_tail + PART_LANES * p) * part_load(x_tail + PART_LANES * p));
-}
-
-VEC_INLINE float dot_one(enum quant_type type, const void *w, const float *x, size_t n)
-{
-    struct vec sum = { 0 };
-    size_t i = 0;
-
-    for (; i + VEC_LANES <= n; i += VEC_LANES)
-        add_products(&sum, type, w, x, i);
-    add_last_products(&sum, type, w, x, i, n);
-    return vec_sum(&sum);
-}
-
-/* Four dot products at once: w[j] . x[j]; callers repeat one side. */
-VEC_INLINE void dot_four(enum quant_type type, const void *const w[4], const float *const x[4], size_t n, float y[4])
-{
-    struct vec s0 = { 0 }, s1 = { 0 }, s2 = { 0 }, s3 = { 0 };
-    vec_quarter sums;
-    size_t i = 0;
-
-    for (; i + VEC_LANES <= n; i += VEC_LANES) {
-        add_products(&s0, type, w[0], x[0], i);
-        add_products(&s1, type, w[1], x[1], i);
-        add_products(&s2, type, w[2], x[2], i);
-        add_products(&s3, type, w[3], x[3], i);
-    }
-    add_last_products(&s0, type, w[0], x[0], i, n);
-    add_last_products(&s1, type, w[1], x[1], i, n);
-    add_last_products(&s2, type, w[2], x[2], i, n);
-    add_last_products(&s3, type, w[3], x[3], i, n);
-    sums = vec_sum_four(&s0, &s1, &s2, &s3);
-    memcpy(y, &sums, sizeof(sums));
-}
-
-/* Rows that are in the cache: four at a time. */
-VEC_INLINE void rows_near(enum quant_type type, const void *w, size_t row_bytes, size_t n_rows, size_t n,
-                          const void *act, float *y)
-{
-    const char *p = w;
-    const float *x = act;
-    size_t r = 0;
-
-    for (; r + 4 <= n_rows; r += 4, p += 4 * row_bytes)
-        dot_four(type, (const void *const[4]){ p, p + row_bytes, p + 2 * row_bytes, p + 3 * row_bytes },
-                 (const float *const[4]){ x, x, x, x }, n, y + r);
-    for (; r < n_rows; r++, p += row_bytes)
-        y[r] = dot_one(type, p, x, n);
-}
-
-/* Rows that come from memory: one after the other, as the prefetcher likes it. */
-VEC_INLINE void rows_far(enum quant_type type, const void *w, size_t row_bytes, size_t n_rows, size_t n,
-                         const void *act, float *y)
-{
-    for (size_t r = 0; r < n_rows; r++)
-        y[r] = dot_one(type, (const char *)w + r * row_bytes, act, n);
-}
 
 static void rows_f32(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y)
 {
@@ -130,16 +39,6 @@ static void dots_float(const void *tile, size_t n_rows, size_t n, const void *co
         for (size_t t = 0; t < n_acts; t++)
             rows_near(QUANT_F32, tile_row(tile, ACT_F32, n, r), tile_row_bytes(ACT_F32, n),
                       n_rows - r < 4 ? n_rows - r : 4, n, acts[t], y + t * y_stride + r);
-}
-
-VEC_INLINE void decode_float(enum quant_type type, const void *src, size_t n, float *dst)
-{
-    size_t i = 0;
-
-    for (; i + PART_LANES <= n; i += PART_LANES)
-        part_store(dst + i, load_weights(type, src, i));
-    for (; i < n; i++)
-        dst[i] = load_weight(type, src, i);
 }
 
 VEC_INLINE void unpack_float(enum quant_type type, const void *src, size_t row_bytes, size_t n_rows, size_t n,
@@ -288,119 +187,6 @@ static void to_f16_float(const float *x, size_t n, uint16_t *y)
         part_to_f16(y + i, part_load(x + i));
     for (; i < n; i++)
         y[i] = float_to_half(x[i]);
-}
-
-enum { NEAR_QUERIES = 4, NEAR_DIM = 128 };
-
-/* Keys and values where one query after the other reads them. */
-struct attend_rows {
-    const void *k, *v;
-    size_t stride; /* bytes */
-};
-
-/* Scores of one query against n keys, the rest of the block at minus infinity; returns the greatest, or NaN. */
-VEC_INLINE float attend_scores(const struct attend_block *b, const struct attend_rows *rows, enum quant_type type,
-                               const float *q, uint32_t n, float *scores)
-{
-    float max = -INFINITY;
-
-    rows_near(type, rows->k, rows->stride, n, b->head_dim, q, scores);
-    for (uint32_t j = 0; j < n; j++) {
-        scores[j] *= b->scale;
-        max = scores[j] > max || scores[j] != scores[j] ? scores[j] : max;
-    }
-    for (uint32_t j = n; j < ATTEND_KEYS; j++)
-        scores[j] = -INFINITY;
-    return max;
-}
-
-/* y = y * keep + sum over keys of weight * value, in order of position, for n_vecs times sixteen dimensions. */
-VEC_INLINE void attend_span(const struct attend_rows *rows, enum quant_type type, const float *weights, uint32_t n,
-                            float keep, size_t i, const int n_vecs, float *y)
-{
-    const char *v = rows->v;
-    struct vec sum[8];
-
-    _Pragma("GCC unroll 8") for (int s = 0; s < n_vecs; s++)
-        EACH_PART(p, sum[s].part[p] = part_load(y + i + VEC_LANES * s + PART_LANES * p) * keep);
-    for (uint32_t j = 0; j < n; j++, v += rows->stride)
-        _Pragma("GCC unroll 8") for (int s = 0; s < n_vecs; s++)
-            EACH_PART(p, sum[s].part[p] += load_weights(type, v, i + VEC_LANES * s + PART_LANES * p) * weights[j]);
-    _Pragma("GCC unroll 8") for (int s = 0; s < n_vecs; s++)
-        EACH_PART(p, part_store(y + i + VEC_LANES * s + PART_LANES * p, sum[s].part[p]));
-}
-
-VEC_INLINE void attend_values(const struct attend_block *b, const struct attend_rows *rows, enum quant_type type,
-                              const float *weights, uint32_t n, float keep, float *y)
-{
-    enum { SPAN = PART_LANES == 16 ? 8 : PART_LANES == 8 ? 4 : 2 }; /* as many sums as there are registers */
-    size_t i = 0;
-
-    for (; i + SPAN * VEC_LANES <= b->head_dim; i += SPAN * VEC_LANES)
-        attend_span(rows, type, weights, n, keep, i, SPAN, y);
-    for (; i + VEC_LANES <= b->head_dim; i += VEC_LANES)
-        attend_span(rows, type, weights, n, keep, i, 1, y);
-    for (; i < b->head_dim; i++) {
-        y[i] *= keep;
-        for (uint32_t j = 0; j < n; j++)
-            y[i] += load_weight(type, (const char *)rows->v + j * rows->stride, i) * weights[j];
-    }
-}
-
-VEC_INLINE void attend_queries(const struct attend_block *b, const struct attend_rows *rows, enum quant_type type)
-{
-    for (uint32_t t = 0; t < b->n_queries; t++) {
-        float weights[ATTEND_KEYS], max, keep;
-        struct vec sum = { 0 };
-
-        if (b->n_keys[t] == 0)
-            continue;
-        max = attend_scores(b, rows, type, b->q[t], b->n_keys[t], weights);
-        max = max > b->max[t] || max != max ? max : b->max[t];
-        keep = part_exp(part_splat(b->max[t] - max))[0];
-        for (uint32_t j = 0; j < ATTEND_KEYS; j += VEC_LANES)
-            EACH_PART(p, float *at = weights + j + PART_LANES * p; part_f32 e = part_exp(part_load(at) - max);
-                      part_store(at, e); sum.part[p] += e);
-        attend_values(b, rows, type, weights, b->n_keys[t], keep, b->y[t]);
-        b->sum[t] = b->sum[t] * keep + vec_sum(&sum);
-        b->max[t] = max;
-    }
-}
-
-/* Many queries: rows are made f32 and put side by side once. */
-VEC_INLINE void attend_near(const struct attend_block *b, const struct attend_rows *far, enum quant_type type,
-                            uint32_t n)
-{
-    float k[ATTEND_KEYS * NEAR_DIM], v[ATTEND_KEYS * NEAR_DIM];
-    struct attend_rows near = { k, v, b->head_dim * sizeof(float) };
-
-    for (uint32_t j = 0; j < n; j++) {
-        decode_float(type, (const char *)far->k + j * far->stride, b->head_dim, k + (size_t)j * b->head_dim);
-        decode_float(type, (const char *)far->v + j * far->stride, b->head_dim, v + (size_t)j * b->head_dim);
-    }
-    attend_queries(b, &near, QUANT_F32);
-}
-
-VEC_INLINE void attend_typed(const struct attend_block *b, enum quant_type type)
-{
-    size_t element = type == QUANT_F16 ? 2 : 4;
-    struct attend_rows rows = { b->k, b->v, b->kv_stride * element };
-    uint32_t n = 0;
-
-    for (uint32_t t = 0; t < b->n_queries; t++)
-        n = b->n_keys[t] > n ? b->n_keys[t] : n;
-    if (b->n_queries >= NEAR_QUERIES && b->head_dim <= NEAR_DIM)
-        attend_near(b, &rows, type, n);
-    else
-        attend_queries(b, &rows, type);
-}
-
-static void attend_float(const struct attend_block *b)
-{
-    if (b->kv_type == KV_F16)
-        attend_typed(b, QUANT_F16);
-    else
-        attend_typed(b, QUANT_F32);
 }
 
 static void float_kernels_fill(struct cpu_kernels *k)
