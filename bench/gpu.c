@@ -245,7 +245,7 @@ static void bench_type(struct bench *b, enum quant_type type)
 static void bench_attention(struct bench *b, uint32_t n_tokens, uint32_t n_ctx)
 {
     enum { HEADS = 32, KV_HEADS = 4, DIM = 128 };
-    size_t bytes = (size_t)n_ctx * KV_HEADS * DIM * 2;
+    size_t bytes = (size_t)n_ctx * KV_HEADS * kv_row_bytes(KV_F16, DIM);
     struct attention a = { .q = b->x,
                            .kv = { b->weights, b->weights + bytes, n_ctx },
                            .kv_type = KV_F16,

@@ -124,7 +124,7 @@ static void bench_type(const struct bench *b, struct device *device, struct acts
 static void bench_attention(const struct bench *b, struct device *device, uint32_t n_tokens, uint32_t n_kv_heads)
 {
     enum { HEADS = 16, DIM = 128, KEYS = 4096 };
-    size_t bytes = (size_t)KEYS * n_kv_heads * DIM * sizeof(uint16_t);
+    size_t bytes = (size_t)KEYS * n_kv_heads * kv_row_bytes(KV_F16, DIM);
     struct attention a = {
         .q = b->x,
         .kv = { b->weights, b->weights + bytes, KEYS },

@@ -67,9 +67,15 @@ struct rope {
     float magnitude;       /* factor on cos and sin; 1 without YaRN */
 };
 
-enum kv_type { KV_F32, KV_F16 };
+enum kv_type { KV_F32, KV_F16, KV_TYPES };
 
-/* One layer's keys and values of one sequence: [n_kv_heads, n_ctx, head_dim] each, in kv_type. A head's keys lie
+/* Bytes of a row: what one head keeps of one position, as keys or as values. */
+static inline size_t kv_row_bytes(enum kv_type type, uint32_t head_dim)
+{
+    return (size_t)head_dim * (type == KV_F16 ? sizeof(uint16_t) : sizeof(float));
+}
+
+/* One layer's keys and values of one sequence: [n_kv_heads, n_ctx] rows of kv_row_bytes each. A head's keys lie
  * together, because attention reads them head by head. */
 struct kv_view {
     void *k; /* device */

@@ -105,7 +105,7 @@ static void lay_all(struct forward *f)
     f->kv.n_layers = f->hp->n_layers;
     f->kv.n_seqs = f->options.n_seqs;
     f->kv.n_ctx = f->options.n_ctx;
-    kv_lay(&f->kv, f->hp->n_kv_heads * f->hp->head_dim, &f->kv_arena, &f->host_arena);
+    kv_lay(&f->kv, f->hp->n_kv_heads, f->hp->head_dim, &f->kv_arena, &f->host_arena);
     lay_buffers(f);
     lay_moe(f);
     lay_predict(f);

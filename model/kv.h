@@ -20,13 +20,11 @@ struct kv {
     uint32_t *lengths; /* host [n_seqs]: positions written */
     enum kv_type type;
     uint32_t n_layers, n_seqs, n_ctx;
-    size_t row_bytes; /* one position's keys, or values, in one layer */
+    size_t position_bytes; /* one position's keys, or values, in one layer */
 };
 
-size_t kv_type_bytes(enum kv_type type);
-
 /* Lay out in `region` (device memory) and `host`. The counts are set by the caller. */
-void kv_lay(struct kv *kv, uint32_t kv_dim, struct arena *region, struct arena *host);
+void kv_lay(struct kv *kv, uint32_t n_kv_heads, uint32_t head_dim, struct arena *region, struct arena *host);
 struct kv_view kv_layer(const struct kv *kv, uint32_t seq, uint32_t layer);
 
 #endif

@@ -106,8 +106,7 @@ VEC_INLINE void attend_near(const struct attend_block *b, const struct attend_ro
 
 VEC_INLINE void attend_typed(const struct attend_block *b, enum quant_type type)
 {
-    size_t element = type == QUANT_F16 ? 2 : 4;
-    struct attend_rows rows = { b->k, b->v, b->kv_stride * element };
+    struct attend_rows rows = { b->k, b->v, b->row_bytes };
     uint32_t n = 0;
 
     for (uint32_t t = 0; t < b->n_queries; t++)

@@ -28,11 +28,6 @@ struct attention_job {
     uint32_t n_head_units, n_token_units; /* head units of all KV heads */
 };
 
-static const void *kv_at(const void *base, enum kv_type type, size_t element)
-{
-    return (const char *)base + element * (type == KV_F16 ? sizeof(uint16_t) : sizeof(float));
-}
-
 struct query_set {
     const float *q[UNIT_QUERIES];
     float *y[UNIT_QUERIES];
@@ -60,14 +55,15 @@ static void queries_attend(const struct attention_job *job, struct query_set *se
                            uint32_t key0, uint32_t end)
 {
     const struct attention *a = job->a;
+    size_t row_bytes = kv_row_bytes(a->kv_type, a->head_dim);
 
     for (; key0 < end; key0 += ATTEND_KEYS) {
-        size_t at = ((size_t)kv_head * a->kv.n_ctx + key0) * a->head_dim;
+        size_t at = ((size_t)kv_head * a->kv.n_ctx + key0) * row_bytes;
         struct attend_block block = {
-            .k = kv_at(a->kv.k, a->kv_type, at),
-            .v = kv_at(a->kv.v, a->kv_type, at),
+            .k = (const char *)a->kv.k + at,
+            .v = (const char *)a->kv.v + at,
             .kv_type = a->kv_type,
-            .kv_stride = a->head_dim,
+            .row_bytes = row_bytes,
             .head_dim = a->head_dim,
             .scale = a->scale,
             .n_queries = set->n,
@@ -196,24 +192,25 @@ struct kv_store_job {
     const float *k, *v;
 };
 
-static void kv_store_head(const struct kv_store_job *job, const float *x, size_t to, void *cache)
+static void kv_store_head(const struct kv_store_job *job, const float *x, void *row)
 {
     if (job->type == KV_F16)
-        job->cpu->kernels.to_f16(x, job->head_dim, (uint16_t *)cache + to);
+        job->cpu->kernels.to_f16(x, job->head_dim, row);
     else
-        memcpy((float *)cache + to, x, job->head_dim * sizeof(float));
+        memcpy(row, x, job->head_dim * sizeof(float));
 }
 
 static void kv_store_row(void *arg, size_t t)
 {
     const struct kv_store_job *job = arg;
+    size_t row_bytes = kv_row_bytes(job->type, job->head_dim);
 
     for (size_t h = 0; h < job->n_kv_heads; h++) {
         size_t from = (t * job->n_kv_heads + h) * job->head_dim;
-        size_t to = (h * job->kv->n_ctx + job->pos0 + t) * job->head_dim;
+        size_t to = (h * job->kv->n_ctx + job->pos0 + t) * row_bytes;
 
-        kv_store_head(job, job->k + from, to, job->kv->k);
-        kv_store_head(job, job->v + from, to, job->kv->v);
+        kv_store_head(job, job->k + from, (char *)job->kv->k + to);
+        kv_store_head(job, job->v + from, (char *)job->kv->v + to);
     }
 }
 

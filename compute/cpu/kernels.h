@@ -75,7 +75,7 @@ size_t tile_bytes(enum act_flavour flavour, size_t n);
 struct attend_block {
     const void *k, *v; /* key 0 of the block */
     enum kv_type kv_type;
-    size_t kv_stride; /* elements from one position to the next */
+    size_t row_bytes; /* from one position to the next */
     uint32_t head_dim;
     float scale;
     uint32_t n_queries;

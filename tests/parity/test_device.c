@@ -299,7 +299,7 @@ static void attention_run(const struct attention_case *c, const struct variant *
 {
     struct device *device = device_of(v->level, v->n_threads, 1);
     uint32_t kv_dim = c->n_kv_heads * c->head_dim, q_dim = c->n_heads * c->head_dim;
-    size_t kv_bytes = (size_t)c->n_tokens * kv_dim * (c->type == KV_F16 ? 2 : 4);
+    size_t kv_bytes = (size_t)c->n_tokens * c->n_kv_heads * kv_row_bytes(c->type, c->head_dim);
     struct kv_view kv = { guard_alloc(kv_bytes), guard_alloc(kv_bytes), c->n_tokens };
 
     for (uint32_t t = 0; t < c->n_tokens; t += v->n_split) {

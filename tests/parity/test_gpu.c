@@ -339,7 +339,8 @@ struct attention_case {
 static void check_attention(const struct attention_case *c)
 {
     uint32_t kv_dim = c->n_kv_heads * c->head_dim, q_dim = c->n_heads * c->head_dim, pos0 = c->n_ctx - c->n_tokens;
-    size_t kv_bytes = (size_t)c->n_ctx * kv_dim * (c->type == KV_F16 ? 2 : 4), n_kv = (size_t)c->n_ctx * kv_dim;
+    size_t kv_bytes = (size_t)c->n_ctx * c->n_kv_heads * kv_row_bytes(c->type, c->head_dim);
+    size_t n_kv = (size_t)c->n_ctx * kv_dim;
     size_t n_q = (size_t)c->n_tokens * q_dim;
     struct kv_view cpu_kv = { guard_alloc(kv_bytes), guard_alloc(kv_bytes), c->n_ctx }, gpu_kv = { .n_ctx = c->n_ctx };
     float *q, *k, *v, *y = guard_alloc(n_q * 4);

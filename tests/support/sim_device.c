@@ -201,7 +201,7 @@ static int sim_rope(struct device *device, const struct rope *rope, float *x, co
 static struct kv_view kv_real(struct sim_device *d, const struct kv_view *kv, enum kv_type type, uint32_t n_kv_heads,
                               uint32_t head_dim, bool *bad)
 {
-    size_t bytes = (size_t)kv->n_ctx * n_kv_heads * head_dim * (type == KV_F32 ? 4 : 2);
+    size_t bytes = (size_t)kv->n_ctx * n_kv_heads * kv_row_bytes(type, head_dim);
 
     return (struct kv_view){ sim_real(d, kv->k, bytes, bad), sim_real(d, kv->v, bytes, bad), kv->n_ctx };
 }

@@ -261,7 +261,7 @@ Test(forward, takes_exactly_what_it_measures)
     static const char *const models[] = { "qwen2moe-q8_0", "qwen3moe-dense-first-f32", "llama-factors-tied-f32" };
 
     for (size_t i = 0; i < 3; i++)
-        for (int kv = KV_F32; kv <= KV_F16; kv++)
+        for (int kv = 0; kv < KV_TYPES; kv++)
             for (uint32_t n_ctx = 5; n_ctx < 50000; n_ctx *= 17) {
                 struct forward_bytes bytes;
                 struct rig rig;
@@ -282,7 +282,7 @@ Test(forward, takes_exactly_what_it_measures)
                              (unsigned long long)(bytes.dense + bytes.kv + bytes.activations));
                 on_disk = rig.options.embd_on_disk && i < 2 ? model_tensors(rig.model)->token_embd->bytes : 0;
                 cr_expect_geq(bytes.dense, model_dense_bytes(rig.model) - on_disk, "a tied table stays");
-                cr_expect_geq(bytes.kv, (uint64_t)n_ctx * N_SEQS * 2 * 2 * (kv == KV_F32 ? 4 : 2) * 16);
+                cr_expect_geq(bytes.kv, (uint64_t)n_ctx * N_SEQS * 2 * 2 * kv_row_bytes((enum kv_type)kv, 16));
                 rig_close(&rig);
             }
 }
