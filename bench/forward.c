@@ -6,7 +6,8 @@
  * times over; medians are printed, the first run set aside. --profile adds the time spent in each operation of the
  * device.
  *
- * bench/forward --model FILE [--threads N] [--level NAME] [--prompt N] [--batch N] [--decode N] [--runs N] [--profile]
+ * bench/forward --model FILE [--threads N] [--level NAME] [--prompt N] [--batch N] [--decode N] [--runs N]
+ * [--kv-type f16|f32|q8_0] [--profile]
  */
 #include "model/forward.h"
 #include "base/clock.h"
@@ -25,6 +26,7 @@ struct bench {
     const char *model_path;
     struct cpu_device_options cpu;
     uint32_t n_prompt, n_batch, n_decode, n_runs;
+    enum kv_type kv_type;
     bool profile;
     struct model *model;
     struct device *device;
@@ -200,7 +202,7 @@ static int run(struct bench *b, struct err *err)
 static int open_all(struct bench *b, struct err *err)
 {
     struct forward_options options = {
-        .n_ctx = b->n_prompt + b->n_decode, .n_seqs = 1, .max_batch = b->n_batch, .max_logits = 1, .kv_type = KV_F16
+        .n_ctx = b->n_prompt + b->n_decode, .n_seqs = 1, .max_batch = b->n_batch, .max_logits = 1, .kv_type = b->kv_type
     };
     const struct ram_door_options manners = { 0 };
     struct forward_bytes bytes;
@@ -240,11 +242,12 @@ static void close_all(struct bench *b)
 
 static int options_parse(struct bench *b, int argc, char **argv, struct err *err)
 {
-    enum { MODEL, THREADS, LEVEL, PROMPT, BATCH, DECODE, RUNS, PROFILE };
+    enum { MODEL, THREADS, LEVEL, PROMPT, BATCH, DECODE, RUNS, KV_TYPE, PROFILE };
     static const struct option options[] = {
         { "model", 1, NULL, MODEL },   { "threads", 1, NULL, THREADS }, { "level", 1, NULL, LEVEL },
         { "prompt", 1, NULL, PROMPT }, { "batch", 1, NULL, BATCH },     { "decode", 1, NULL, DECODE },
-        { "runs", 1, NULL, RUNS },     { "profile", 0, NULL, PROFILE }, { NULL, 0, NULL, 0 },
+        { "runs", 1, NULL, RUNS },     { "kv-type", 1, NULL, KV_TYPE }, { "profile", 0, NULL, PROFILE },
+        { NULL, 0, NULL, 0 },
     };
     uint32_t *numbers[] = { [THREADS] = &b->cpu.n_threads,
                             [PROMPT] = &b->n_prompt,
@@ -260,10 +263,14 @@ static int options_parse(struct bench *b, int argc, char **argv, struct err *err
             r = cpu_level_parse(optarg, &b->cpu.max_level, err);
         else if (o == PROFILE)
             b->profile = true;
-        else if (o > MODEL && o < PROFILE)
+        else if (o == KV_TYPE)
+            b->kv_type = kv_type_of(optarg);
+        else if (o > MODEL && o < KV_TYPE)
             *numbers[o] = (uint32_t)strtoul(optarg, NULL, 10);
         else
             r = err_set(err, -1, "see the head of bench/forward.c for the options");
+    if (r == 0 && b->kv_type >= KV_TYPES)
+        r = err_set(err, -1, "--kv-type is f16, f32 or q8_0");
     if (r == 0 && (b->model_path == NULL || b->n_prompt == 0 || b->n_batch == 0 || b->n_decode == 0 || b->n_runs == 0 ||
                    b->n_runs > MAX_RUNS))
         return err_set(err, -1, "--model FILE is needed, and numbers above 0 (at most %d runs)", MAX_RUNS);
@@ -272,7 +279,9 @@ static int options_parse(struct bench *b, int argc, char **argv, struct err *err
 
 int main(int argc, char **argv)
 {
-    struct bench b = { .cpu.max_level = CPU_LEVEL_BEST, .n_prompt = 512, .n_batch = 512, .n_decode = 64, .n_runs = 5 };
+    struct bench b = {
+        .cpu.max_level = CPU_LEVEL_BEST, .n_prompt = 512, .n_batch = 512, .n_decode = 64, .n_runs = 5, .kv_type = KV_F16
+    };
     struct err err = { 0 };
     int r = options_parse(&b, argc, argv, &err);
 

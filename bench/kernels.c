@@ -7,8 +7,10 @@
  * matrix, in GFLOP/s (two per weight and row). Each figure is the best of several rounds.
  *
  * bench/kernels, or tests/parity/test_kernels --bench: [--threads N] [--level NAME] [--type NAME|attention] [--mib
- * SIZE] [--rows N] [--read]
+ * SIZE] [--rows N] [--kv-type f16|f32|q8_0] [--positions N] [--read]
  *
+ * Attention is that of one token, through as many layers as SIZE holds, and that of the rows in one layer, over keys
+ * and values of the type and number of positions given (f16, 4096).
  * --read prints only what a plain read takes, as bench/compare.py asks for its rooflines.
  */
 #include "bench/kernels.h"
@@ -31,6 +33,8 @@ struct bench {
     size_t mib;
     int level; /* -1: all */
     const char *type;
+    enum kv_type kv_type;
+    uint32_t n_positions;
     bool read_only;
     unsigned char *weights;
     float *x, *y;
@@ -120,35 +124,63 @@ static void bench_type(const struct bench *b, struct device *device, struct acts
     fflush(stdout);
 }
 
-/* Attention of n_tokens after n_keys positions, keys and values of one layer; GB of both per second, and GFLOP/s. */
+/* Keys and values of as many layers as there is room for, one after the other as a decoded token goes through them, so
+ * that the caches keep nothing. */
+static double attention_best_ns(const struct bench *b, struct device *device, struct attention *a, size_t bytes)
+{
+    size_t n_layers = a->n_tokens > 1 ? 1 : (b->mib << 20) / (2 * bytes);
+    uint64_t best = UINT64_MAX;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        uint64_t start = clock_ns(), ns;
+
+        for (size_t layer = 0; layer < n_layers; layer++) {
+            a->kv.k = b->weights + 2 * bytes * layer;
+            a->kv.v = b->weights + 2 * bytes * layer + bytes;
+            device->ops->attention(device, a);
+        }
+        ns = clock_ns() - start;
+        best = ns < best ? ns : best;
+    }
+    return (double)best / (double)n_layers;
+}
+
+/* Attention of n_tokens, the last of a context: microseconds for a layer, GB of keys and values per second, GFLOP/s. */
 static void bench_attention(const struct bench *b, struct device *device, uint32_t n_tokens, uint32_t n_kv_heads)
 {
-    enum { HEADS = 16, DIM = 128, KEYS = 4096 };
-    size_t bytes = (size_t)KEYS * n_kv_heads * kv_row_bytes(KV_F16, DIM);
+    enum { HEADS = 16, DIM = 128 };
+    size_t bytes = (size_t)b->n_positions * n_kv_heads * kv_row_bytes(b->kv_type, DIM);
     struct attention a = {
         .q = b->x,
-        .kv = { b->weights, b->weights + bytes, KEYS },
-        .kv_type = KV_F16,
+        .kv.n_ctx = b->n_positions,
+        .kv_type = b->kv_type,
         .n_tokens = n_tokens,
-        .pos0 = KEYS - n_tokens,
+        .pos0 = b->n_positions - n_tokens,
         .n_heads = HEADS,
         .n_kv_heads = n_kv_heads,
         .head_dim = DIM,
         .scale = 1e-6f,
         .y = b->y,
     };
-    uint64_t best = UINT64_MAX;
+    double ns;
 
-    for (int i = 0; i < ROUNDS; i++) {
-        uint64_t start = clock_ns(), ns;
-
-        device->ops->attention(device, &a);
-        ns = clock_ns() - start;
-        best = ns < best ? ns : best;
+    if (n_tokens > b->n_positions || 2 * bytes > b->mib << 20) {
+        printf("%-12s attention of %3u tokens over %u positions does not fit\n", device->name, n_tokens,
+               b->n_positions);
+        return;
     }
-    printf("%-12s attention of %3u tokens, %2u KV heads: %6.2f GB/s %7.1f GFLOP/s\n", device->name, n_tokens,
-           n_kv_heads, 2 * (double)bytes / (double)best,
-           4.0 * HEADS * DIM * n_tokens * (KEYS - n_tokens / 2.0) / (double)best);
+    ns = attention_best_ns(b, device, &a, bytes);
+    printf("%-12s attention of %3u tokens over %5u positions, %2u KV heads, %-4s: %8.1f us %6.2f GB/s %7.1f GFLOP/s\n",
+           device->name, n_tokens, b->n_positions, n_kv_heads, kv_type_name(b->kv_type), ns / 1e3,
+           2 * (double)bytes / ns, 4.0 * HEADS * DIM * n_tokens * (b->n_positions - n_tokens / 2.0) / ns);
+}
+
+static void bench_attentions(const struct bench *b, struct device *device)
+{
+    bench_attention(b, device, 1, 16);
+    bench_attention(b, device, 1, 4);
+    bench_attention(b, device, b->n_rows, 16);
+    bench_attention(b, device, b->n_rows, 4);
 }
 
 static int bench_level(const struct bench *b, enum cpu_level level)
@@ -174,12 +206,8 @@ static int bench_level(const struct bench *b, enum cpu_level level)
         if (info != NULL && info->computable && (b->type == NULL || strcasecmp(b->type, info->name) == 0))
             bench_type(b, device, acts, type);
     }
-    if (b->type == NULL || strcasecmp(b->type, "attention") == 0) {
-        bench_attention(b, device, 1, 16);
-        bench_attention(b, device, 1, 4);
-        bench_attention(b, device, b->n_rows, 16);
-        bench_attention(b, device, b->n_rows, 4);
-    }
+    if (b->type == NULL || strcasecmp(b->type, "attention") == 0)
+        bench_attentions(b, device);
     device->ops->acts_close(device, acts);
     device->ops->close(device);
     return 0;
@@ -193,6 +221,8 @@ static int parse(struct bench *b, int argc, char **argv)
         { "type", required_argument, NULL, 'f' },
         { "mib", required_argument, NULL, 'm' },
         { "rows", required_argument, NULL, 'r' },
+        { "kv-type", required_argument, NULL, 'k' },
+        { "positions", required_argument, NULL, 'p' },
         { "read", no_argument, NULL, 'R' },
         { NULL, 0, NULL, 0 },
     };
@@ -218,22 +248,37 @@ static int parse(struct bench *b, int argc, char **argv)
         case 'r':
             b->n_rows = (uint32_t)atoi(optarg);
             break;
+        case 'k':
+            b->kv_type = kv_type_of(optarg);
+            break;
+        case 'p':
+            b->n_positions = (uint32_t)atoi(optarg);
+            break;
         case 'R':
             b->read_only = true;
             break;
         default:
             return -1;
         }
-    return b->n_threads > 0 && b->n_threads <= 256 && b->n_rows > 0 && b->mib >= 16 ? 0 : -1;
+    return b->n_threads > 0 && b->n_threads <= 256 && b->n_rows > 0 && b->n_positions > 0 && b->kv_type < KV_TYPES &&
+                   b->mib >= 16
+               ? 0
+               : -1;
 }
 
 int kernels_bench(int argc, char **argv)
 {
-    struct bench b = { .n_threads = cpu_threads_detect(), .n_rows = 256, .mib = 256, .level = -1 };
+    struct bench b = { .n_threads = cpu_threads_detect(),
+                       .n_rows = 256,
+                       .mib = 256,
+                       .level = -1,
+                       .kv_type = KV_F16,
+                       .n_positions = 4096 };
     void *weights, *x, *y;
 
     if (parse(&b, argc, argv) < 0) {
-        fprintf(stderr, "usage: kernels [--threads N] [--level NAME] [--type NAME] [--mib SIZE] [--rows N] [--read]\n");
+        fprintf(stderr, "usage: kernels [--threads N] [--level NAME] [--type NAME] [--mib SIZE] [--rows N] "
+                        "[--kv-type TYPE] [--positions N] [--read]\n");
         return 2;
     }
     if (mem_map(b.mib << 20, MEM_HUGE | MEM_POPULATE, &weights, NULL) < 0 ||

@@ -33,6 +33,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* A matrix in a block format, as it lies in memory: `rows` rows of `cols` weights. y = W x has x [cols], y [rows]. */
 struct weight {
@@ -67,19 +68,43 @@ struct rope {
     float magnitude;       /* factor on cos and sin; 1 without YaRN */
 };
 
-enum kv_type { KV_F32, KV_F16, KV_TYPES };
+/* How keys and values are kept. A Q8_0 row is made of GGUF's blocks: an f16 scale d and KV_BLOCK signed bytes q, each
+ * of which stands for d * q; the last block is filled up with zeros. Of a block's greatest magnitude, d is the 127th
+ * part, rounded to f16 (up where the greatest would not fit a byte otherwise, which needs a d below the normal
+ * numbers), q what is divided by that d, rounded to nearest, ties to even: so a value is off by half of d at most. A
+ * block with a number that is not finite, or whose scale would not be, gets NaN for a scale: what is read of it is NaN.
+ */
+enum kv_type { KV_F32, KV_F16, KV_Q8_0, KV_TYPES };
+enum { KV_BLOCK = 32, KV_BLOCK_BYTES = 2 + KV_BLOCK };
+
+static inline const char *kv_type_name(enum kv_type type)
+{
+    return type == KV_Q8_0 ? "q8_0" : type == KV_F16 ? "f16" : "f32";
+}
+
+/* The type of that name; KV_TYPES: there is none. */
+static inline enum kv_type kv_type_of(const char *name)
+{
+    enum kv_type type = KV_F32;
+
+    while (type < KV_TYPES && strcmp(kv_type_name(type), name) != 0)
+        type = (enum kv_type)(type + 1);
+    return type;
+}
 
 /* Bytes of a row: what one head keeps of one position, as keys or as values. */
 static inline size_t kv_row_bytes(enum kv_type type, uint32_t head_dim)
 {
+    if (type == KV_Q8_0)
+        return ((size_t)head_dim + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK_BYTES;
     return (size_t)head_dim * (type == KV_F16 ? sizeof(uint16_t) : sizeof(float));
 }
 
 /* One layer's keys and values of one sequence: [n_kv_heads, n_ctx] rows of kv_row_bytes each. A head's keys lie
  * together, because attention reads them head by head. */
 struct kv_view {
-    void *k; /* device */
-    void *v; /* device */
+    void *k; /* device; aligned as its numbers are: to 4 bytes, or to 2 */
+    void *v; /* likewise */
     uint32_t n_ctx;
 };
 

@@ -18,6 +18,7 @@ libcompute_a_SOURCES = \
 	compute/cpu/simple.c \
 	compute/cpu/threads.c compute/cpu/threads.h \
 	compute/cpu/tile_rows.h \
+	compute/cpu/to_bytes.h \
 	compute/cpu/unpack_kernels.h \
 	compute/cpu/vec.h \
 	compute/cpu_device.h \

@@ -37,6 +37,27 @@ VEC_INLINE float attend_scores(const struct attend_block *b, const struct attend
     return max;
 }
 
+/* n_vecs times sixteen dimensions of a value, from i on; those of Q8_0 begin with a block where there are several. */
+VEC_INLINE void add_value(enum quant_type type, const void *v, size_t i, const int n_vecs, float weight,
+                          struct vec *sum)
+{
+    if (type != QUANT_Q8_0 || n_vecs == 1) {
+        _Pragma("GCC unroll 8") for (int s = 0; s < n_vecs; s++)
+            EACH_PART(p, sum[s].part[p] += load_weights(type, v, i + VEC_LANES * s + PART_LANES * p) * weight);
+        return;
+    }
+    _Pragma("GCC unroll 4") for (int s = 0; s < n_vecs; s += 2)
+    {
+        const int8_t *q = q8_0_bytes(v, i + VEC_LANES * s);
+        part_f32 d = part_splat_f16(q8_0_block(v, i + VEC_LANES * s));
+
+        __builtin_prefetch(q + Q8_0_AHEAD);
+        EACH_PART(p, sum[s].part[p] += d * part_from_i8(q + PART_LANES * p) * weight);
+        q += VEC_LANES;
+        EACH_PART(p, sum[s + 1].part[p] += d * part_from_i8(q + PART_LANES * p) * weight);
+    }
+}
+
 /* y = y * keep + sum over keys of weight * value, in order of position, for n_vecs times sixteen dimensions. */
 VEC_INLINE void attend_span(const struct attend_rows *rows, enum quant_type type, const float *weights, uint32_t n,
                             float keep, size_t i, const int n_vecs, float *y)
@@ -47,8 +68,7 @@ VEC_INLINE void attend_span(const struct attend_rows *rows, enum quant_type type
     _Pragma("GCC unroll 8") for (int s = 0; s < n_vecs; s++)
         EACH_PART(p, sum[s].part[p] = part_load(y + i + VEC_LANES * s + PART_LANES * p) * keep);
     for (uint32_t j = 0; j < n; j++, v += rows->stride)
-        _Pragma("GCC unroll 8") for (int s = 0; s < n_vecs; s++)
-            EACH_PART(p, sum[s].part[p] += load_weights(type, v, i + VEC_LANES * s + PART_LANES * p) * weights[j]);
+        add_value(type, v, i, n_vecs, weights[j], sum);
     _Pragma("GCC unroll 8") for (int s = 0; s < n_vecs; s++)
         EACH_PART(p, part_store(y + i + VEC_LANES * s + PART_LANES * p, sum[s].part[p]));
 }
@@ -61,6 +81,8 @@ VEC_INLINE void attend_values(const struct attend_block *b, const struct attend_
 
     for (; i + SPAN * VEC_LANES <= b->head_dim; i += SPAN * VEC_LANES)
         attend_span(rows, type, weights, n, keep, i, SPAN, y);
+    for (; SPAN > 2 && i + 2 * VEC_LANES <= b->head_dim; i += 2 * VEC_LANES)
+        attend_span(rows, type, weights, n, keep, i, 2, y);
     for (; i + VEC_LANES <= b->head_dim; i += VEC_LANES)
         attend_span(rows, type, weights, n, keep, i, 1, y);
     for (; i < b->head_dim; i++) {
@@ -121,6 +143,8 @@ static void attend_float(const struct attend_block *b)
 {
     if (b->kv_type == KV_F16)
         attend_typed(b, QUANT_F16);
+    else if (b->kv_type == KV_Q8_0)
+        attend_typed(b, QUANT_Q8_0);
     else
         attend_typed(b, QUANT_F32);
 }

@@ -196,6 +196,8 @@ static void kv_store_head(const struct kv_store_job *job, const float *x, void *
 {
     if (job->type == KV_F16)
         job->cpu->kernels.to_f16(x, job->head_dim, row);
+    else if (job->type == KV_Q8_0)
+        job->cpu->kernels.to_q8_0(x, job->head_dim, row);
     else
         memcpy(row, x, job->head_dim * sizeof(float));
 }

@@ -11,6 +11,7 @@
 #include "compute/cpu/float_dots.h"
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/tile_rows.h"
+#include "compute/cpu/to_bytes.h"
 #include "compute/cpu/vec.h"
 #include "compute/half.h"
 
@@ -68,31 +69,14 @@ static void unpack_bf16(enum quant_type type, const void *src, size_t row_bytes,
  * it is seen in every product. */
 VEC_INLINE float act_quantise(const float *x, size_t n, int8_t *q)
 {
-    const float magic = 0x1.8p23f;
-    part_i32 most = { 0 };
-    int32_t amax = 0;
-    float inverse;
+    uint32_t most = bytes_most(x, n);
 
-    for (size_t i = 0; i < n; i += PART_LANES) {
-        part_i32 magnitude = (part_i32)part_load(x + i) & 0x7fffffff;
-        part_i32 more = magnitude > most;
-
-        most = (magnitude & more) | (most & ~more);
-    }
-    for (int l = 0; l < PART_LANES; l++)
-        amax = most[l] > amax ? most[l] : amax;
-    if (amax < 0x01000000 || amax >= 0x7f800000) { /* too small to have an inverse, or not finite */
+    if (most < 0x01000000 || most >= 0x7f800000) { /* too small to have an inverse, or not finite */
         memset(q, 0, n);
-        return amax >= 0x7f800000 ? NAN : 0;
+        return most >= 0x7f800000 ? NAN : 0;
     }
-    inverse = 127.0f / float_from_bits((uint32_t)amax);
-    for (size_t i = 0; i < n; i += PART_LANES) {
-        part_i32 whole = (part_i32)(part_load(x + i) * inverse + magic) - 0x4b400000;
-        part_i8 bytes = __builtin_convertvector(whole, part_i8);
-
-        memcpy(q + i, &bytes, sizeof(bytes));
-    }
-    return float_from_bits((uint32_t)amax) / 127.0f;
+    bytes_round(x, n, 127.0f / float_from_bits(most), q);
+    return float_from_bits(most) / 127.0f;
 }
 
 static int32_t sum_bytes(const int8_t *q, size_t n)
@@ -204,6 +188,7 @@ static void float_kernels_fill(struct cpu_kernels *k)
     k->silu_mul = silu_mul_float;
     k->add_scaled = add_scaled_float;
     k->to_f16 = to_f16_float;
+    k->to_q8_0 = to_q8_0_float;
     k->attend = attend_float;
 }
 

@@ -141,6 +141,7 @@ struct cpu_kernels {
     void (*silu_mul)(const float *gate, const float *up, size_t n, float *y); /* y = silu(gate) * up; y may be either */
     void (*add_scaled)(const float *x, float scale, size_t n, float *y);      /* y += scale * x */
     void (*to_f16)(const float *x, size_t n, uint16_t *y);
+    void (*to_q8_0)(const float *x, size_t n, void *row); /* any n: a row of KV_Q8_0, see compute/device.h */
 
     /* Queries of one KV head against the keys and values of one block of positions; see attention.c. */
     void (*attend)(const struct attend_block *block);

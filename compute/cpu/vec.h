@@ -130,6 +130,32 @@ VEC_INLINE part_f32 part_from_f16(const uint16_t *p)
 #endif
 }
 
+/* One number of half precision in every lane. */
+VEC_INLINE part_f32 part_splat_f16(const void *p)
+{
+#if defined(__AVX512F__)
+    return (part_f32)_mm512_cvtph_ps(_mm256_set1_epi16((short)half_load(p)));
+#elif defined(__F16C__)
+    return (part_f32)_mm256_cvtph_ps(_mm_set1_epi16((short)half_load(p)));
+#else
+    return part_splat(half_to_float(half_load(p)));
+#endif
+}
+
+VEC_INLINE part_f32 part_from_i8(const int8_t *p)
+{
+#if defined(__AVX512F__)
+    return (part_f32)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+#elif defined(__AVX2__)
+    return (part_f32)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+#else
+    part_i8 bytes;
+
+    memcpy(&bytes, p, sizeof(bytes));
+    return __builtin_convertvector(__builtin_convertvector(bytes, part_i32), part_f32);
+#endif
+}
+
 /* To half precision, nearest even. */
 VEC_INLINE void part_to_f16(uint16_t *p, part_f32 v)
 {

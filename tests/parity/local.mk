@@ -24,7 +24,8 @@ TESTS += $(parity_tests)
 PARITY_CPPFLAGS = $(CRITERION_CPPFLAGS) -I$(top_srcdir)/tests
 PARITY_LDADD = $(LIBS_COMPUTE) $(CRITERION_LIBS) -lm
 
-tests_parity_test_device_SOURCES = tests/parity/test_device.c tests/parity/parity.c tests/parity/parity.h
+tests_parity_test_device_SOURCES = tests/parity/test_device.c tests/parity/test_attention.c \
+	tests/parity/variant.c tests/parity/variant.h tests/parity/parity.c tests/parity/parity.h
 tests_parity_test_device_CPPFLAGS = $(PARITY_CPPFLAGS)
 tests_parity_test_device_LDADD = $(PARITY_LDADD)
 

@@ -7,6 +7,7 @@
 #include "compute/cpu_device.h"
 #include "compute/half.h"
 #include "parity/parity.h"
+#include "parity/variant.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -17,23 +18,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { COLS = 512, ROWS = 70, TOKENS = 13, FF = 256, MAX_THREADS = 4 };
-
-static struct device *device_of(enum cpu_level level, uint32_t n_threads, uint32_t max_expert_rows)
-{
-    struct cpu_device_options options = {
-        .n_threads = n_threads,
-        .max_level = level,
-        .max_rows = 128,
-        .max_ff = 512,
-        .max_expert_rows = max_expert_rows,
-    };
-    struct device *device;
-    struct err err = { 0 };
-
-    cr_assert_eq(cpu_device_open(&options, &device, &err), 0, "%s", err_text(&err));
-    return device;
-}
+enum { COLS = 512, ROWS = 70, FF = 256 };
 
 static struct acts *acts_of(struct device *device)
 {
@@ -41,32 +26,6 @@ static struct acts *acts_of(struct device *device)
 
     cr_assert_eq(device->ops->acts_open(device, 128, COLS, &acts), 0);
     return acts;
-}
-
-/* Everything that could make a difference and must not. */
-struct variant {
-    enum cpu_level level;
-    uint32_t n_threads;
-    uint32_t n_split; /* tokens per call */
-};
-
-static bool variant_next(struct variant *v)
-{
-    static const uint32_t splits[] = { TOKENS, 1, 2, 3, 5, 8 };
-
-    for (size_t i = 0; i + 1 < sizeof(splits) / sizeof(splits[0]); i++)
-        if (v->n_split == splits[i]) {
-            v->n_split = splits[i + 1];
-            return true;
-        }
-    v->n_split = splits[0];
-    if (++v->n_threads <= MAX_THREADS)
-        return true;
-    v->n_threads = 1;
-    while (++v->level < CPU_LEVELS)
-        if (cpu_level_runs(v->level))
-            return true;
-    return false;
 }
 
 static void linear_run(const struct variant *v, const struct linear *lin, const float *x, float *y0, float *y1)
@@ -287,125 +246,6 @@ Test(device, experts_are_silu_gate_times_up_then_down)
     }
     moe_fini(&m);
     guard_free(y);
-}
-
-struct attention_case {
-    uint32_t n_heads, n_kv_heads, head_dim, n_tokens;
-    enum kv_type type;
-};
-
-static void attention_run(const struct attention_case *c, const struct variant *v, const float *q, const float *k,
-                          const float *values, float *y)
-{
-    struct device *device = device_of(v->level, v->n_threads, 1);
-    uint32_t kv_dim = c->n_kv_heads * c->head_dim, q_dim = c->n_heads * c->head_dim;
-    size_t kv_bytes = (size_t)c->n_tokens * c->n_kv_heads * kv_row_bytes(c->type, c->head_dim);
-    struct kv_view kv = { guard_alloc(kv_bytes), guard_alloc(kv_bytes), c->n_tokens };
-
-    for (uint32_t t = 0; t < c->n_tokens; t += v->n_split) {
-        uint32_t n = c->n_tokens - t < v->n_split ? c->n_tokens - t : v->n_split;
-        struct attention a = {
-            .q = q + (size_t)t * q_dim,
-            .kv = kv,
-            .kv_type = c->type,
-            .n_tokens = n,
-            .pos0 = t,
-            .n_heads = c->n_heads,
-            .n_kv_heads = c->n_kv_heads,
-            .head_dim = c->head_dim,
-            .scale = 0.3f,
-            .y = y + (size_t)t * q_dim,
-        };
-
-        cr_assert_eq(device->ops->kv_store(device, &kv, c->type, t, n, c->n_kv_heads, c->head_dim,
-                                           k + (size_t)t * kv_dim, values + (size_t)t * kv_dim),
-                     0);
-        cr_assert_eq(device->ops->attention(device, &a), 0);
-    }
-    guard_free(kv.k);
-    guard_free(kv.v);
-    device->ops->close(device);
-}
-
-static double stored(const struct attention_case *c, float x)
-{
-    return c->type == KV_F16 ? (double)half_to_float(float_to_half(x)) : (double)x;
-}
-
-/* Softmax attention as the textbook has it. */
-static void attention_exact(const struct attention_case *c, const float *q, const float *k, const float *values,
-                            uint32_t t, uint32_t h, double *y)
-{
-    uint32_t kv_dim = c->n_kv_heads * c->head_dim, kv_head = h / (c->n_heads / c->n_kv_heads);
-    double weights[256], sum = 0;
-
-    for (uint32_t j = 0; j <= t; j++) {
-        double score = 0;
-
-        for (uint32_t d = 0; d < c->head_dim; d++)
-            score += (double)q[(t * c->n_heads + h) * c->head_dim + d] *
-                     stored(c, k[j * kv_dim + kv_head * c->head_dim + d]);
-        weights[j] = exp(score * (double)0.3f);
-        sum += weights[j];
-    }
-    for (uint32_t d = 0; d < c->head_dim; d++) {
-        y[d] = 0;
-        for (uint32_t j = 0; j <= t; j++)
-            y[d] += weights[j] / sum * stored(c, values[j * kv_dim + kv_head * c->head_dim + d]);
-    }
-}
-
-static void check_attention(const struct attention_case *c)
-{
-    size_t n_q = (size_t)c->n_tokens * c->n_heads * c->head_dim;
-    size_t n_kv = (size_t)c->n_tokens * c->n_kv_heads * c->head_dim;
-    float *q = guard_alloc(n_q * 4), *k = guard_alloc(n_kv * 4), *values = guard_alloc(n_kv * 4);
-    float *want = guard_alloc(n_q * 4), *got = guard_alloc(n_q * 4);
-    struct variant v = { CPU_C, 1, c->n_tokens };
-    struct random r = { c->head_dim };
-
-    random_floats(&r, q, n_q);
-    random_floats(&r, k, n_kv);
-    random_floats(&r, values, n_kv);
-    attention_run(c, &v, q, k, values, want);
-    for (uint32_t t = 0; t < c->n_tokens; t++)
-        for (uint32_t h = 0; h < c->n_heads; h++) {
-            double exact[256];
-
-            attention_exact(c, q, k, values, t, h, exact);
-            for (uint32_t d = 0; d < c->head_dim; d++)
-                cr_assert_float_eq(want[(t * c->n_heads + h) * c->head_dim + d], exact[d], 2e-6);
-        }
-    for (v.n_split = TOKENS; variant_next(&v);) {
-        memset(got, 0xff, n_q * 4);
-        attention_run(c, &v, q, k, values, got);
-        same_floats(got, want, n_q, cpu_level_name(v.level));
-    }
-    guard_free(q);
-    guard_free(k);
-    guard_free(values);
-    guard_free(want);
-    guard_free(got);
-}
-
-Test(device, attention_f32)
-{
-    check_attention(&(struct attention_case){ 4, 2, 32, 150, KV_F32 });
-}
-
-Test(device, attention_f16_one_kv_head)
-{
-    check_attention(&(struct attention_case){ 6, 1, 64, 70, KV_F16 });
-}
-
-Test(device, attention_of_an_awkward_head)
-{
-    check_attention(&(struct attention_case){ 3, 3, 20, 66, KV_F16 });
-}
-
-Test(device, attention_of_more_heads_than_a_unit_holds)
-{
-    check_attention(&(struct attention_case){ 40, 1, 16, 3, KV_F32 });
 }
 
 Test(device, rope_rotates_pairs)

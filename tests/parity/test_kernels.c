@@ -3,6 +3,7 @@
  * Every kernel of every level: products against the C level, bit for bit; the C level against double precision.
  */
 #include "compute/cpu/kernels.h"
+#include "compute/half.h"
 #include "parity/parity.h"
 
 #include <criterion/criterion.h>
@@ -506,6 +507,54 @@ static void check_small_ones(enum cpu_level level)
     }
 }
 
+/* A row of Q8_0 is off by half of its block's scale at most, which is no greater than it must be; what cannot be kept
+ * is NaN; behind the last number are zeros. */
+static void check_q8_0_block(const float *x, size_t n, const uint8_t *block)
+{
+    double d = (double)half_to_float(half_load(block)), most = 0;
+
+    for (size_t i = 0; i < n; i++)
+        most = fabs((double)x[i]) > most || isnan(x[i]) ? fabs((double)x[i]) : most;
+    if (!(most < 127 * 65520.0)) {
+        for (size_t i = 0; i < 32; i++)
+            cr_assert(isnan(d * (int8_t)block[2 + i]));
+        return;
+    }
+    cr_assert_leq(d, most / 127 * (1 + 0x1p-11) + 0x1p-24);
+    for (size_t i = 0; i < 32; i++) {
+        int8_t q = (int8_t)block[2 + i];
+
+        cr_assert_leq(fabs((i < n ? (double)x[i] : 0) - d * q), d / 2 * (1 + 0x1p-14));
+        cr_assert(i < n || q == 0);
+    }
+}
+
+static void check_to_q8_0(enum cpu_level level)
+{
+    static const float odd[] = { NAN, INFINITY, -INFINITY, 9e6f, -8.2e6f, 1e-3f, 7.5e-6f, 1e-9f, 1e-42f, -0.0f };
+    struct cpu_kernels k = kernels_of(level), c;
+    struct random r = { 7 };
+
+    cpu_kernels_get(CPU_C, &c);
+    for (size_t i = 0; i < N_COUNTS * sizeof(odd) / sizeof(*odd); i++) {
+        size_t n = float_counts[i % N_COUNTS], bytes = kv_row_bytes(KV_Q8_0, (uint32_t)n);
+        float *x = guard_alloc(n * sizeof(float)), special = odd[i / N_COUNTS];
+        uint8_t *got = guard_alloc(bytes), *want = guard_alloc(bytes);
+
+        for (size_t j = 0; j < n; j++) /* some blocks are of the odd number's size, some of any */
+            x[j] = fabsf(special) < 1 && j / 32 % 2 == 0 ? random_float(&r) * special : random_float(&r) * 20;
+        x[random_u32(&r) % n] = special;
+        k.to_q8_0(x, n, got);
+        c.to_q8_0(x, n, want);
+        cr_assert_arr_eq(got, want, bytes);
+        for (size_t j = 0; j < n; j += 32)
+            check_q8_0_block(x + j, n - j < 32 ? n - j : 32, want + j / 32 * 34);
+        guard_free(x);
+        guard_free(got);
+        guard_free(want);
+    }
+}
+
 #define FLOAT_TESTS(suite, level)      \
     Test(suite, acts)                  \
     {                                  \
@@ -526,6 +575,10 @@ static void check_small_ones(enum cpu_level level)
     Test(suite, add_scaled_and_to_f16) \
     {                                  \
         check_small_ones(level);       \
+    }                                  \
+    Test(suite, to_q8_0)               \
+    {                                  \
+        check_to_q8_0(level);          \
     }
 
 #define LEVEL_TESTS(suite, level)          \
