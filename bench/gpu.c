@@ -242,13 +242,13 @@ static void bench_type(struct bench *b, enum quant_type type)
     fflush(stdout);
 }
 
-static void bench_attention(struct bench *b, uint32_t n_tokens, uint32_t n_ctx)
+static void bench_attention(struct bench *b, enum kv_type type, uint32_t n_tokens, uint32_t n_ctx)
 {
     enum { HEADS = 32, KV_HEADS = 4, DIM = 128 };
-    size_t bytes = (size_t)n_ctx * KV_HEADS * kv_row_bytes(KV_F16, DIM);
+    size_t bytes = (size_t)n_ctx * KV_HEADS * kv_row_bytes(type, DIM);
     struct attention a = { .q = b->x,
                            .kv = { b->weights, b->weights + bytes, n_ctx },
-                           .kv_type = KV_F16,
+                           .kv_type = type,
                            .n_tokens = n_tokens,
                            .pos0 = n_ctx - n_tokens,
                            .n_heads = HEADS,
@@ -258,8 +258,8 @@ static void bench_attention(struct bench *b, uint32_t n_tokens, uint32_t n_ctx)
                            .y = b->y };
     double ns = median_ns(b, run_attention, &a);
 
-    printf("| %u | %u | %.1f | %.0f (%.0f %%) |\n", n_tokens, n_ctx, ns / 1e3, 2 * (double)bytes / ns,
-           100 * 2 * (double)bytes / ns / b->copy_gb_s);
+    printf("| %u | %u | %s | %.1f | %.0f (%.0f %%) |\n", n_tokens, n_ctx, kv_type_name(type), ns / 1e3,
+           2 * (double)bytes / ns, 100 * 2 * (double)bytes / ns / b->copy_gb_s);
 }
 
 static void bench_all(struct bench *b)
@@ -270,11 +270,16 @@ static void bench_all(struct bench *b)
     for (uint32_t type = 0; type < QUANT_TYPES; type++)
         if (quant_info(type) != NULL && quant_info(type)->computable)
             bench_type(b, type);
-    printf("\n| tokens | context | attention, us | keys and values, GB/s (of copy) |\n|---|---|---|---|\n");
-    bench_attention(b, 1, 1024);
-    bench_attention(b, 1, 4096);
-    bench_attention(b, 1, 32768);
-    bench_attention(b, 512, 4096);
+    printf(
+        "\n| tokens | context | kept as | attention, us | keys and values, GB/s (of copy) |\n|---|---|---|---|---|\n");
+    for (uint32_t i = 0; i < 2; i++) {
+        enum kv_type type = i == 0 ? KV_F16 : KV_Q8_0;
+
+        bench_attention(b, type, 1, 1024);
+        bench_attention(b, type, 1, 4096);
+        bench_attention(b, type, 1, 32768);
+        bench_attention(b, type, 512, 4096);
+    }
     bench_best(b);
 }
 

@@ -27,19 +27,29 @@ struct attend_shared {
     /* then: q, y, total: [QUERIES, head_dim] each */
 };
 
-DEVICE float cached(const void *cache, size_t at, bool f16)
+/* Number d of a row of keys or values of a type (compute/device.h), as the CPU reads it. */
+template <int TYPE> DEVICE float cached(const void *cache, size_t row, uint32_t head_dim, uint32_t d)
 {
-    return f16 ? half_value(((const uint16_t *)cache)[at]) : ((const float *)cache)[at];
+    if (TYPE == KV_Q8_0) {
+        size_t block = row * ((head_dim + KV_BLOCK - 1) / KV_BLOCK) + d / KV_BLOCK;
+        const char *p = (const char *)cache + block * KV_BLOCK_BYTES;
+
+        return half_value(*(const uint16_t *)p) * (float)*(const int8_t *)(p + 2 + d % KV_BLOCK);
+    }
+    if (TYPE == KV_F16)
+        return half_value(((const uint16_t *)cache)[row * head_dim + d]);
+    return ((const float *)cache)[row * head_dim + d];
 }
 
 /* Scores of a block's keys: sixteen threads a key, thread l the lane l of the dot products. */
-template <bool F16> DEVICE void score(const struct attention_params &p, struct attend_shared *s, const float *q, size_t key0)
+template <int TYPE>
+DEVICE void score(const struct attention_params &p, struct attend_shared *s, const float *q, size_t key0)
 {
     uint32_t lane = THREAD % LANES;
 
     for (uint32_t first = 0; first < KEYS; first += KEYS_AT_ONCE) {
         uint32_t key = first + THREAD / LANES;
-        size_t at = (key0 + (key < s->most_keys ? key : 0)) * p.head_dim;
+        size_t row = key0 + (key < s->most_keys ? key : 0);
         float dot[QUERIES];
 
         if (first >= s->most_keys)
@@ -47,7 +57,7 @@ template <bool F16> DEVICE void score(const struct attention_params &p, struct a
         UNROLL for (int i = 0; i < QUERIES; i++)
             dot[i] = 0;
         for (uint32_t d = lane; d < (p.head_dim + LANES - 1) / LANES * LANES; d += LANES) {
-            float k = d < p.head_dim ? cached(p.k, at + d, F16) : 0;
+            float k = d < p.head_dim ? cached<TYPE>(p.k, row, p.head_dim, d) : 0;
 
             UNROLL for (int i = 0; i < QUERIES; i++)
                 dot[i] += d < p.head_dim ? k * q[i * p.head_dim + d] : 0;
@@ -97,8 +107,8 @@ DEVICE void weigh(struct attend_shared *s)
 }
 
 /* y = y * keep + the sum over keys, in order, of weight times value: a thread a dimension. */
-template <bool F16> DEVICE void add_values(const struct attention_params &p, const struct attend_shared *s, float *y,
-                                           size_t key0)
+template <int TYPE>
+DEVICE void add_values(const struct attention_params &p, const struct attend_shared *s, float *y, size_t key0)
 {
     for (uint32_t d = THREAD; d < p.head_dim; d += THREADS) {
         float sum[QUERIES];
@@ -106,7 +116,7 @@ template <bool F16> DEVICE void add_values(const struct attention_params &p, con
         UNROLL for (int i = 0; i < QUERIES; i++)
             sum[i] = y[i * p.head_dim + d] * s->keep[i];
         for (uint32_t key = 0; key < s->most_keys; key++) {
-            float v = cached(p.v, (key0 + key) * p.head_dim + d, F16);
+            float v = cached<TYPE>(p.v, key0 + key, p.head_dim, d);
 
             UNROLL for (int i = 0; i < QUERIES; i++)
                 if (key < s->n_keys[i])
@@ -134,8 +144,9 @@ DEVICE void count_keys(struct attend_shared *s, uint32_t key0)
     block_barrier();
 }
 
-template <bool F16> DEVICE void attend_span(const struct attention_params &p, struct attend_shared *s, const float *q,
-                                            float *y, size_t head_at, uint32_t span)
+template <int TYPE>
+DEVICE void attend_span(const struct attention_params &p, struct attend_shared *s, const float *q, float *y,
+                        size_t head_at, uint32_t span)
 {
     if (THREAD < QUERIES) {
         s->max[THREAD] = -INFINITY;
@@ -147,11 +158,11 @@ template <bool F16> DEVICE void attend_span(const struct attention_params &p, st
         count_keys(s, key0);
         if (s->most_keys == 0)
             break;
-        score<F16>(p, s, q, head_at + key0);
+        score<TYPE>(p, s, q, head_at + key0);
         block_barrier();
         weigh(s);
         block_barrier();
-        add_values<F16>(p, s, y, head_at + key0);
+        add_values<TYPE>(p, s, y, head_at + key0);
         block_barrier();
     }
 }
@@ -254,7 +265,7 @@ DEVICE void store_result(const struct attention_params &p, const struct attend_s
     }
 }
 
-template <bool F16> KERNEL(THREADS) attention_kernel(PARAMS(attention_params) p)
+template <int TYPE> KERNEL(THREADS) attention_kernel(PARAMS(attention_params) p)
 {
     SHARED(struct attend_shared, s);
     float *q = (float *)(s + 1), *y = q + QUERIES * p.head_dim, *total = y + QUERIES * p.head_dim;
@@ -263,15 +274,15 @@ template <bool F16> KERNEL(THREADS) attention_kernel(PARAMS(attention_params) p)
 
     if (p.partial != NULL) {
         if (BLOCK_Z < n_spans) {
-            attend_span<F16>(p, s, q, y, head_at, BLOCK_Z);
+            attend_span<TYPE>(p, s, q, y, head_at, BLOCK_Z);
             store_result(p, s, y, s->sum, s->max);
         }
         return;
     }
-    attend_span<F16>(p, s, q, y, head_at, 0);
+    attend_span<TYPE>(p, s, q, y, head_at, 0);
     take_first_span(p, s, y, total);
     for (uint32_t span = 1; span < n_spans; span++) {
-        attend_span<F16>(p, s, q, y, head_at, span);
+        attend_span<TYPE>(p, s, q, y, head_at, span);
         merge_span(p, s, y, total, span);
     }
     store_result(p, s, total, s->total_sum, s->total_max);
@@ -303,17 +314,25 @@ size_t attention_shared_bytes(uint32_t head_dim)
     return sizeof(struct attend_shared) + 3 * sizeof(float) * QUERIES * head_dim;
 }
 
-int launch_attention(struct queue *queue, const struct attention_params *p, bool f16)
+static int launch_attention_of(struct queue *queue, const struct attention_params *p, uint32_t units, uint32_t spans)
+{
+    size_t shared = attention_shared_bytes(p->head_dim);
+
+    switch (p->kv_type) {
+    case KV_Q8_0:
+        return launch(queue, attention_kernel<KV_Q8_0>, units, p->n_kv_heads, spans, THREADS, shared, *p);
+    case KV_F16:
+        return launch(queue, attention_kernel<KV_F16>, units, p->n_kv_heads, spans, THREADS, shared, *p);
+    default:
+        return launch(queue, attention_kernel<KV_F32>, units, p->n_kv_heads, spans, THREADS, shared, *p);
+    }
+}
+
+int launch_attention(struct queue *queue, const struct attention_params *p)
 {
     uint32_t rows = p->n_tokens * (p->n_heads / p->n_kv_heads), units = (rows + QUERIES - 1) / QUERIES;
-    uint32_t spans = p->partial != NULL ? p->n_spans : 1;
-    size_t shared = attention_shared_bytes(p->head_dim);
-    int r;
+    int r = launch_attention_of(queue, p, units, p->partial != NULL ? p->n_spans : 1);
 
-    if (f16)
-        r = launch(queue, attention_kernel<true>, units, p->n_kv_heads, spans, THREADS, shared, *p);
-    else
-        r = launch(queue, attention_kernel<false>, units, p->n_kv_heads, spans, THREADS, shared, *p);
     if (r < 0 || p->partial == NULL)
         return r;
     return launch(queue, merge_kernel, p->n_tokens * p->n_heads, 1, 1, THREADS, 0, *p);

@@ -170,7 +170,7 @@ static int device_kv_store(struct device *device, const struct kv_view *kv, enum
     p.n = n;
     p.n_kv_heads = n_kv_heads;
     p.head_dim = head_dim;
-    p.f16 = type == KV_F16;
+    p.kv_type = type;
     return launch_kv_store(gpu_device_of(device)->queue, &p);
 }
 
@@ -208,7 +208,8 @@ static int device_attention(struct device *device, const struct attention *a)
     p.scale = a->scale;
     p.n_spans = (a->pos0 + a->n_tokens - 1) / ATTEND_SPAN + 1;
     p.partial = spans_apart(a, p.n_spans) ? gpu->s.partial : NULL;
-    return launch_attention(gpu->queue, &p, a->kv_type == KV_F16);
+    p.kv_type = a->kv_type;
+    return launch_attention(gpu->queue, &p);
 }
 
 int route_params_of(struct gpu_device *gpu, const struct route *route, const float *logits, uint32_t n,

@@ -32,7 +32,7 @@ int launch_combine(struct queue *queue, const struct combine_params *p);
 int launch_add(struct queue *queue, const struct add_params *p);
 int launch_route(struct queue *queue, const struct route_params *p);
 int launch_top_k(struct queue *queue, const struct top_k_params *p, uint32_t n_rows);
-int launch_attention(struct queue *queue, const struct attention_params *p, bool f16);
+int launch_attention(struct queue *queue, const struct attention_params *p);
 
 /* Shared memory that these need; a card has 48 KiB for every block. */
 size_t route_shared_bytes(uint32_t n_experts, uint32_t n_used);

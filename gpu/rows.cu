@@ -84,13 +84,56 @@ KERNEL(ROW_THREADS) kv_store_kernel(PARAMS(kv_store_params) p)
 
     if (head >= p.n_kv_heads)
         return;
-    if (p.f16) {
+    if (p.kv_type == KV_F16) {
         ((uint16_t *)p.k_cache)[to] = float_half(p.k[from]);
         ((uint16_t *)p.v_cache)[to] = float_half(p.v[from]);
     } else {
         ((float *)p.k_cache)[to] = p.k[from];
         ((float *)p.v_cache)[to] = p.v[from];
     }
+}
+
+/* The scale of a block of Q8_0 whose greatest magnitude is given: what the CPU's q8_0_scale finds. */
+DEVICE uint16_t block_scale(float most)
+{
+    uint16_t d = float_half(most / 127.0f);
+
+    return most * (1.0f / half_value(d)) >= 127.5f ? (uint16_t)(d + 1) : d;
+}
+
+/* A warp a block: thread l has number l of it, or 0 behind the last of the head. */
+DEVICE void store_block(float x, char *block)
+{
+    uint32_t most = float_bits(x) & 0x7fffffff, thread = THREAD % 32;
+    uint16_t d;
+    int q = 0;
+
+    for (int mask = 1; mask < 32; mask *= 2) {
+        uint32_t other = warp_shuffle_xor(most, mask);
+
+        most = other > most ? other : most;
+    }
+    d = block_scale(bits_float(most));
+    if (d >= 0x7c00) /* infinite, or no number */
+        d = 0x7e00;
+    else if (d > 0)
+        q = (int)(float_bits(x * (1.0f / half_value(d)) + 12582912.0f) - 0x4b400000u);
+    if (thread == 0)
+        *(uint16_t *)block = d;
+    block[2 + thread] = (char)q;
+}
+
+KERNEL(ROW_THREADS) kv_store_q8_0_kernel(PARAMS(kv_store_params) p)
+{
+    uint32_t blocks = (p.head_dim + KV_BLOCK - 1) / KV_BLOCK, i = (BLOCK_Y * ROW_THREADS + THREAD) / KV_BLOCK;
+    uint32_t head = i / blocks, d = i % blocks * KV_BLOCK + THREAD % KV_BLOCK;
+    size_t from = ((size_t)BLOCK_X * p.n_kv_heads + head) * p.head_dim + d;
+    size_t to = (((size_t)head * p.n_ctx + p.pos0 + BLOCK_X) * blocks + i % blocks) * KV_BLOCK_BYTES;
+
+    if (head >= p.n_kv_heads)
+        return;
+    store_block(d < p.head_dim ? p.k[from] : 0, (char *)p.k_cache + to);
+    store_block(d < p.head_dim ? p.v[from] : 0, (char *)p.v_cache + to);
 }
 
 /* The sum is complete before it meets x, as on the CPU. */
@@ -165,6 +208,10 @@ int launch_rope(struct queue *queue, const struct rope_params *p)
 
 int launch_kv_store(struct queue *queue, const struct kv_store_params *p)
 {
+    size_t per_head = (p->head_dim + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK;
+
+    if (p->kv_type == KV_Q8_0)
+        return launch(queue, kv_store_q8_0_kernel, p->n, blocks_of(p->n_kv_heads * per_head), 1, ROW_THREADS, 0, *p);
     return launch(queue, kv_store_kernel, p->n, blocks_of((size_t)p->n_kv_heads * p->head_dim), 1, ROW_THREADS, 0, *p);
 }
 

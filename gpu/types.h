@@ -8,6 +8,7 @@
 #ifndef EXPERTD_GPU_TYPES_H
 #define EXPERTD_GPU_TYPES_H
 
+#include "compute/device.h"
 #include "compute/quant.h"
 
 #include <stddef.h>
@@ -80,7 +81,7 @@ struct kv_store_params {
     const float *k, *v; /* [n, n_kv_heads, head_dim] */
     void *k_cache, *v_cache;
     uint32_t n_ctx, pos0, n, n_kv_heads, head_dim;
-    bool f16;
+    enum kv_type kv_type;
 };
 
 struct attention_params {
@@ -89,6 +90,7 @@ struct attention_params {
     float *y;
     float *partial; /* [n_tokens * n_heads, n_spans, head_dim + 2], or NULL: a block goes through all spans itself */
     uint32_t n_ctx, n_tokens, pos0, n_heads, n_kv_heads, head_dim, n_spans;
+    enum kv_type kv_type;
     float scale;
 };
 

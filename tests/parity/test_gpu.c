@@ -432,6 +432,54 @@ Test(gpu, attention_of_many_tokens_over_spans)
     check_attention(&(struct attention_case){ 32, 32, 4, ATTEND_SPAN + 70, 72, KV_F16 });
 }
 
+Test(gpu, attention_q8_0_of_every_kind_of_head)
+{
+    check_attention(&(struct attention_case){ 32, 32, 4, ATTEND_SPAN + 70, 72, KV_Q8_0 });
+    check_attention(&(struct attention_case){ 5, 5, 20, 66, 3, KV_Q8_0 });
+    check_attention(&(struct attention_case){ 6, 2, 64, 3 * ATTEND_SPAN + 3, 5, KV_Q8_0 });
+    check_attention(&(struct attention_case){ 3, 1, 66, ATTEND_SPAN + 2, 4, KV_Q8_0 });
+    check_attention(&(struct attention_case){ 2, 2, 80, 70, 2, KV_Q8_0 });
+    check_attention(&(struct attention_case){ 8, 1, 128, 70, 9, KV_Q8_0 });
+    check_attention(&(struct attention_case){ 1, 1, 256, 70, 1, KV_Q8_0 });
+}
+
+/* The rows themselves, to the byte: numbers of every size, and those that cannot be kept. */
+Test(gpu, kv_store_q8_0)
+{
+    enum { HEADS = 3, DIM = 70, N = 20, ROWS = 2 * N, BYTES = ROWS * HEADS * 3 * KV_BLOCK_BYTES };
+    enum { NUMBERS = N * HEADS * DIM + DIM }; /* values begin where the second head of keys does */
+    static const float odd[] = { NAN, INFINITY, -INFINITY, 9e6f, -8.2e6f, 1e-42f, -0.0f, 7.5e-6f };
+    struct kv_view on_gpu = { .n_ctx = ROWS }, on_cpu = { guard_alloc(BYTES), guard_alloc(BYTES), ROWS };
+    unsigned char *got = guard_alloc(BYTES);
+    float *x;
+    void *x_gpu;
+    struct pair p;
+
+    pair_init(&p, 17);
+    x = floats(&p, NUMBERS, 1);
+    for (size_t i = 0; i < NUMBERS; i++)
+        x[i] = i % 89 == 0 ? odd[i / 89 % 8] : ldexpf(x[i], (int)(i / 32 % 40) - 30);
+    x_gpu = put(p.gpu, x, NUMBERS * 4);
+    ok(p.gpu, p.gpu->ops->alloc(p.gpu, BYTES, &on_gpu.k));
+    ok(p.gpu, p.gpu->ops->alloc(p.gpu, BYTES, &on_gpu.v));
+    memset(on_cpu.k, 0, BYTES);
+    memset(on_cpu.v, 0, BYTES);
+    ok(p.cpu, p.cpu->ops->kv_store(p.cpu, &on_cpu, KV_Q8_0, 7, N, HEADS, DIM, x, x + DIM));
+    ok(p.gpu, p.gpu->ops->kv_store(p.gpu, &on_gpu, KV_Q8_0, 7, N, HEADS, DIM, x_gpu, (float *)x_gpu + DIM));
+    ok(p.gpu, p.gpu->ops->download(p.gpu, got, on_gpu.k, BYTES));
+    cr_assert_arr_eq(got, on_cpu.k, BYTES);
+    ok(p.gpu, p.gpu->ops->download(p.gpu, got, on_gpu.v, BYTES));
+    cr_assert_arr_eq(got, on_cpu.v, BYTES);
+    p.gpu->ops->free(p.gpu, x_gpu, NUMBERS * 4);
+    p.gpu->ops->free(p.gpu, on_gpu.k, BYTES);
+    p.gpu->ops->free(p.gpu, on_gpu.v, BYTES);
+    guard_free(x);
+    guard_free(got);
+    guard_free(on_cpu.k);
+    guard_free(on_cpu.v);
+    pair_fini(&p);
+}
+
 Test(gpu, attention_of_the_first_token)
 {
     check_attention(&(struct attention_case){ 9, 1, 130, 1, 1, KV_F32 });
