@@ -162,7 +162,7 @@ void api_write_props(struct api *api, struct jbuf *out)
     jbuf_put(out, ",");
     put_name(out, "io", api->snapshot.io);
     jbuf_put(out, ",");
-    put_name(out, "kv_type", s->config->kv_type == KV_F16 ? "f16" : "f32");
+    put_name(out, "kv_type", kv_type_name(s->config->kv_type));
     jbuf_printf(out,
                 ",\"context\":%u,\"parallel\":%u,\"batch\":%u,\"queue\":%u,\"threads\":%u,"
                 "\"token_bytes\":%" PRIu64 ",\"expert_bytes\":%" PRIu64 ",",
@@ -299,6 +299,8 @@ void api_write_stats(struct api *api, struct jbuf *out)
                 ratio(s->cache.hits, s->cache.hits + s->cache.misses),
                 ratio(s->cache.bytes_read + s->cache.hint_bytes, s->tokens_read + s->tokens_written), machine_rss(),
                 machine_peak_rss());
+    put_name(out, "kv_type", kv_type_name(api->service->config->kv_type));
+    jbuf_put(out, ",");
     put_budget(api, out);
     jbuf_put(out, ",");
     put_cache(&s->cache, out);

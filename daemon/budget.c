@@ -165,10 +165,11 @@ static uint64_t least_said(uint64_t least)
 
 static int refuse(const struct budget_wish *wish, uint64_t least, const struct budget_shape *shape, struct err *err)
 {
-    char total[24], need[24], hint[64] = "";
+    char total[24], need[24], hint[80] = "";
 
     if (wish->n_ctx > CTX_LEAST || wish->n_seqs > 1)
-        snprintf(hint, sizeof(hint), "; a smaller --context or --parallel needs less");
+        snprintf(hint, sizeof(hint), "; a smaller --context or --parallel%s needs less",
+                 wish->kv_wide ? ", or --kv-type q8_0," : "");
     size_format(wish->total, total);
     if (least < 64 * MIB)
         snprintf(need, sizeof(need), "%lluK", (unsigned long long)(least / 1024));

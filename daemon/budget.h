@@ -40,6 +40,7 @@ struct budget_wish {
     uint32_t n_ctx, n_seqs, batch; /* 0: choose */
     uint32_t n_ctx_train;
     uint32_t n_vocab;
+    bool kv_wide;       /* keys and values would take less as q8_0: the refusal says so */
     const char *option; /* what bounds the total, for the refusal; NULL: "--memory" */
 };
 

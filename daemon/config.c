@@ -43,7 +43,7 @@ static const struct choice policies[] = { { "lru", POLICY_LRU },           { "lf
 static const struct choice lookaheads[] = {
     { "auto", LOOKAHEAD_AUTO }, { "on", LOOKAHEAD_ON }, { "off", LOOKAHEAD_OFF }, { NULL, 0 }
 };
-static const struct choice kv_types[] = { { "f16", KV_F16 }, { "f32", KV_F32 }, { NULL, 0 } };
+static const struct choice kv_types[] = { { "f32", KV_F32 }, { "f16", KV_F16 }, { "q8_0", KV_Q8_0 }, { NULL, 0 } };
 static const struct choice log_levels[] = { { "error", LOG_LEVEL_ERROR },
                                             { "warning", LOG_LEVEL_WARNING },
                                             { "info", LOG_LEVEL_INFO },
@@ -76,7 +76,8 @@ static const struct option_spec specs[] = {
       "which expert gives way: next-use (default), lru, lfu, aged, lfru" },
     { "prefetch", OPTION_CHOICE, AT(prefetch), 0, 0, lookaheads, "MODE",
       "read ahead by guesses: auto (as far as it pays), on, off" },
-    { "kv-type", OPTION_CHOICE, AT(kv_type), 0, 0, kv_types, "TYPE", "keys and values kept as f16 (default) or f32" },
+    { "kv-type", OPTION_CHOICE, AT(kv_type), 0, 0, kv_types, "TYPE",
+      "keys and values kept as f16 (default), f32, or q8_0" },
     { "pack", OPTION_TEXT, AT(pack), 0, 0, NULL, "PACK",
       "auto (MODEL.pack, if it is there), off, or the model's pack" },
     { "state-dir", OPTION_TEXT, AT(state_dir), 0, 0, NULL, "DIR", "where checksums and heat are kept" },

@@ -187,11 +187,12 @@ static void say(const struct service *service)
     double share = experts ? 100.0 * (double)b->slots / (double)experts : 100;
     char v[6][24];
 
-    log_info("vram: %s of a budget of %s: %s dense weights, %s keys and values, %s activations and scratch, %s expert "
-             "slots, for %.0f%% of the experts",
+    log_info("vram: %s of a budget of %s: %s dense weights, %s keys and values (%s), %s activations and scratch, %s "
+             "expert slots, for %.0f%% of the experts",
              size_format(budget_sum(b), v[0]), size_format(b->total, v[1]), size_format(b->needs.dense, v[2]),
-             size_format(b->needs.kv, v[3]), size_format(b->needs.activations + b->needs.device, v[4]),
-             size_format(b->slots, v[5]), share > 100 ? 100 : share);
+             size_format(b->needs.kv, v[3]), kv_type_name(service->config->kv_type),
+             size_format(b->needs.activations + b->needs.device, v[4]), size_format(b->slots, v[5]),
+             share > 100 ? 100 : share);
 }
 
 /* The shape is the card's; the memory's wish takes it over. */

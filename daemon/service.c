@@ -158,12 +158,12 @@ static void say_budget(const struct service *service, const struct budget *b)
     double share = experts ? 100.0 * (double)b->slots / (double)experts : 100;
     char v[8][24];
 
-    log_info(
-        "memory: %s of a budget of %s: %s dense weights, %s keys and values, %s activations and scratch, %s expert "
-        "slots, %s tables, %s everything else",
-        size_format(budget_sum(b), v[7]), size_format(b->total, v[0]), size_format(n->dense, v[1]),
-        size_format(n->kv, v[2]), size_format(n->activations + n->device, v[3]), size_format(b->slots, v[4]),
-        size_format(n->cache_overhead, v[5]), size_format(b->other, v[6]));
+    log_info("memory: %s of a budget of %s: %s dense weights, %s keys and values (%s), %s activations and scratch, %s "
+             "expert slots, %s tables, %s everything else",
+             size_format(budget_sum(b), v[7]), size_format(b->total, v[0]), size_format(n->dense, v[1]),
+             size_format(n->kv, v[2]), kv_type_name(service->config->kv_type),
+             size_format(n->activations + n->device, v[3]), size_format(b->slots, v[4]),
+             size_format(n->cache_overhead, v[5]), size_format(b->other, v[6]));
     log_info("memory: slots for %.0f%% of the experts (%s); one token uses %s of them", share > 100 ? 100 : share,
              size_format(experts, v[0]), size_format(model_token_bytes(service->model), v[1]));
     if (b->slots < model_token_bytes(service->model))
@@ -236,7 +236,9 @@ static int divide(struct service *service, struct err *err)
                                 .n_seqs = config->parallel,
                                 .batch = config->batch,
                                 .n_ctx_train = hp->n_ctx_train,
-                                .n_vocab = hp->n_vocab };
+                                .n_vocab = hp->n_vocab,
+                                .kv_wide =
+                                    kv_row_bytes(config->kv_type, hp->head_dim) > kv_row_bytes(KV_Q8_0, hp->head_dim) };
     int r = 0;
 
     if (hp->n_ctx_train && config->context > hp->n_ctx_train) {

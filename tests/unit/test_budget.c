@@ -163,6 +163,20 @@ Test(budget, too_little_is_refused_with_a_number_that_works)
     }
 }
 
+Test(budget, who_keeps_wide_keys_and_values_is_told_of_narrow_ones)
+{
+    struct budget_wish w = wish(500);
+    struct budget b;
+    struct err err;
+
+    w.n_ctx = 8192;
+    cr_assert_eq(budget_divide(&w, measure, NULL, &b, &err), ERR_BUDGET);
+    cr_expect_null(strstr(err_text(&err), "--kv-type"));
+    w.kv_wide = true;
+    cr_assert_eq(budget_divide(&w, measure, NULL, &b, &err), ERR_BUDGET);
+    cr_expect_not_null(strstr(err_text(&err), "a smaller --context or --parallel, or --kv-type q8_0, needs less"));
+}
+
 Test(budget, the_number_said_has_room_for_the_reserve_that_comes_with_it)
 {
     for (uint64_t mib = 1; mib < 1000; mib *= 3) {

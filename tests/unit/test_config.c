@@ -83,6 +83,18 @@ Test(config, command_line)
     config_fini(&config);
 }
 
+Test(config, types_of_keys_and_values)
+{
+    cr_assert_eq(LOAD("--model", "m.gguf"), 0);
+    cr_expect_eq(config.kv_type, KV_F16, "unless told otherwise");
+    config_fini(&config);
+    for (enum kv_type type = 0; type < KV_TYPES; type++) {
+        cr_assert_eq(LOAD("--model", "m.gguf", "--kv-type", kv_type_name(type)), 0, "%s", kv_type_name(type));
+        cr_expect_eq(config.kv_type, type);
+        config_fini(&config);
+    }
+}
+
 Test(config, wrong_command_lines_are_refused_by_name)
 {
     refused(LOAD("--modle", "x"), "no option '--modle'");
@@ -100,7 +112,7 @@ Test(config, wrong_command_lines_are_refused_by_name)
     refused(LOAD("--io", "fast"), "one of auto, direct, buffered");
     refused(LOAD("--io-engine", "aio"), "one of auto, io_uring, pread");
     refused(LOAD("--cpu-level", "sse"), "one of auto, c");
-    refused(LOAD("--kv-type", "q8"), "one of f16, f32");
+    refused(LOAD("--kv-type", "q8"), "one of f32, f16, q8_0");
     refused(LOAD("--log-level", "loud"), "one of error, warning, info, debug");
     refused(LOAD("--gpu", "on"), "auto, off, or the number of a card");
     refused(LOAD("--help=x"), "takes no value");
