@@ -46,6 +46,7 @@ void golden_close(struct golden *golden);
 struct golden_run_options {
     const char *cpu_level; /* NULL: the best this machine has */
     uint32_t chunk;        /* tokens of a prompt evaluated together; 0: all */
+    enum kv_type kv_type;  /* how keys and values are kept; 0: as F32, like the references' */
     /* Another device than the CPU, with room for as much; NULL otherwise. */
     int (*on_device_open)(void *ctx, const struct cpu_device_options *like, struct device **ret_device,
                           struct err *err);

@@ -77,14 +77,14 @@ static int prompt_run(struct forward *forward, struct recorder *rec, uint32_t ch
 }
 
 static int prompts_run(const struct model *model, struct device *device, struct ram_door *ram, struct golden *ours,
-                       uint32_t max_rows, uint32_t chunk, struct err *err)
+                       uint32_t max_rows, const struct golden_run_options *how, struct err *err)
 {
     struct recorder rec = { .hp = ours->hp, .device = device };
     struct forward_options options = { .n_ctx = max_rows,
                                        .n_seqs = 1,
                                        .max_batch = max_rows,
                                        .max_logits = max_rows,
-                                       .kv_type = KV_F32,
+                                       .kv_type = how->kv_type,
                                        .hooks = { .on_route = on_route, .on_layer = on_layer, .ctx = &rec } };
     struct forward *forward;
     int r = forward_open(model, device, ram_door_door(ram), &options, NULL, NULL, &forward, err);
@@ -93,7 +93,7 @@ static int prompts_run(const struct model *model, struct device *device, struct 
         return r;
     for (uint32_t i = 0; i < ours->n_prompts && r == 0; i++) {
         rec.prompt = &ours->prompts[i];
-        r = prompt_run(forward, &rec, chunk, err);
+        r = prompt_run(forward, &rec, how->chunk, err);
     }
     forward_close(forward);
     return r < 0 ? r : rec.failed;
@@ -138,7 +138,7 @@ int golden_run(const struct model *model, const struct golden *like, const struc
         r = ram_door_open(model, &manners, &ram, err);
     }
     if (r == 0)
-        r = prompts_run(model, device, ram, ours, max_rows, options->chunk, err);
+        r = prompts_run(model, device, ram, ours, max_rows, options, err);
     ram_door_close(ram);
     if (device != NULL)
         device->ops->close(device);

@@ -33,6 +33,7 @@ struct rig {
     float *logits;              /* the same, of the run that is looked at */
     struct expert_door *hinted; /* while set, each layer's experts are hinted for the next layer */
     struct warmup *warmup;      /* while set, goes a step ahead before each layer */
+    enum kv_type kv_type;
     bool embd_on_disk;          /* embeddings are read row by row */
     struct cache *squeezed;     /* while set, gives slots back and takes them again before each eval */
     uint64_t squeeze_least, squeeze_most;
@@ -98,6 +99,7 @@ static void door_run(struct rig *rig, struct expert_door *door, uint32_t *ret_fa
     struct forward *forward;
     struct err err = { 0 };
 
+    options.kv_type = rig->kv_type;
     options.embd_on_disk = rig->embd_on_disk;
     options.hooks.on_route = on_route;
     options.hooks.ctx = rig;
@@ -108,13 +110,14 @@ static void door_run(struct rig *rig, struct expert_door *door, uint32_t *ret_fa
     forward_close(forward);
 }
 
-static void rig_init(struct rig *rig, const char *path)
+static void rig_init_kept(struct rig *rig, const char *path, enum kv_type kv_type)
 {
     struct cpu_device_options cpu = { .n_threads = 2, .max_level = CPU_LEVEL_BEST };
     struct ram_door *ram;
     struct err err = { 0 };
 
     memset(rig, 0, sizeof(*rig));
+    rig->kv_type = kv_type;
     cr_assert_eq(model_open(path, &rig->model, &err), 0, "%s", err_text(&err));
     forward_cpu_options(rig->model, &forward_options, &cpu);
     cr_assert_eq(cpu_device_open(&cpu, &rig->device, &err), 0, "%s", err_text(&err));
@@ -127,6 +130,11 @@ static void rig_init(struct rig *rig, const char *path)
     door_run(rig, ram_door_door(ram), NULL);
     ram_door_close(ram);
     memcpy(rig->expected, rig->logits, (size_t)N_ROWS * rig->n_vocab * sizeof(*rig->logits));
+}
+
+static void rig_init(struct rig *rig, const char *path)
+{
+    rig_init_kept(rig, path, KV_F16);
 }
 
 static void rig_fini(struct rig *rig)
@@ -181,14 +189,14 @@ static void cache_run(struct rig *rig, const struct cache_options *options, bool
 }
 
 /* Every share of slots x engine x mode x way of cutting reads, with the other switches in turn. */
-static void every_way(const char *path)
+static void every_way(const char *path, enum kv_type kv_type)
 {
     static const struct {
         uint32_t depth, piece_bytes;
     } cuts[] = { { 1, 4096 }, { 8, 256 << 10 }, { 64, 12288 } };
     struct rig rig;
 
-    rig_init(&rig, path);
+    rig_init_kept(&rig, path, kv_type);
     for (unsigned i = 0; i < SHARES * 3 * 2 * 3; i++) {
         struct io_sim sim = { .order = IO_SIM_RANDOM };
         struct cache_options options;
@@ -211,7 +219,7 @@ static void every_way(const char *path)
 
 static void every_way_of_tiny(const char *name)
 {
-    every_way(tiny_model_path(name));
+    every_way(tiny_model_path(name), KV_F16);
 }
 
 Test(residency, llama)
@@ -244,6 +252,11 @@ Test(residency, qwen3moe_with_a_dense_layer)
     every_way_of_tiny("qwen3moe-dense-first-f32");
 }
 
+Test(residency, qwen3moe_with_keys_and_values_as_q8_0)
+{
+    every_way(tiny_model_path("qwen3moe-q4_k"), KV_Q8_0);
+}
+
 static void every_way_of_shared(const char *name)
 {
     const char *shared = getenv("EXPERTD_SHARED");
@@ -252,7 +265,7 @@ static void every_way_of_shared(const char *name)
     snprintf(path, sizeof(path), "%s/goldens/%s/model.gguf", shared != NULL ? shared : "../shared", name);
     if (access(path, R_OK) != 0)
         cr_skip_test("skipped: no ../shared");
-    every_way(path);
+    every_way(path, KV_F16);
 }
 
 Test(residency, shared_mixtral)

@@ -54,15 +54,22 @@ Test(residency_gpu, qwen2moe_with_a_shared_expert)
     some_ways("qwen2moe-q8_0");
 }
 
+Test(residency_gpu, olmoe_with_keys_and_values_as_q8_0)
+{
+    rig_kv_type = KV_Q8_0;
+    some_ways("olmoe-q4_0");
+}
+
 Test(residency_gpu, with_everything_there_an_eval_is_one_hand_off)
 {
     rig_check_one_hand_off("qwen3moe-dense-first-f32", LEAST);
     rig_check_one_hand_off("qwen2moe-q8_0", QUARTER);
+    rig_kv_type = KV_Q8_0;
     rig_check_one_hand_off("qwen3moe-q4_k", LEAST);
 }
 
 /* The emulated card counts: from the second of a shape on nothing is launched but one graph for each. */
-Test(residency_gpu, with_everything_there_a_token_is_one_graph)
+static void check_one_graph(enum kv_type kv_type)
 {
     const struct rig_shape shape = { .vram = ALL, .ram = LEAST };
     struct emu_counts before, after;
@@ -70,6 +77,7 @@ Test(residency_gpu, with_everything_there_a_token_is_one_graph)
 
     if (getenv("EXPERTD_TEST_GPU") != NULL)
         cr_skip_test("skipped: a card does not count");
+    rig_kv_type = kv_type;
     rig_setup("qwen2moe-q8_0");
     rig_sim_reset(0, 0);
     cr_assert_eq(rig_open(&run, &shape), 0, "%s", err_text(&run.err));
@@ -86,6 +94,16 @@ Test(residency_gpu, with_everything_there_a_token_is_one_graph)
     cr_expect_eq(after.waits - before.waits, RIG_EVALS);
     rig_close(&run);
     rig_teardown();
+}
+
+Test(residency_gpu, with_everything_there_a_token_is_one_graph)
+{
+    check_one_graph(KV_F16);
+}
+
+Test(residency_gpu, a_token_is_one_graph_with_keys_and_values_as_q8_0)
+{
+    check_one_graph(KV_Q8_0);
 }
 
 /* What the division says, forward, device and slots take of the card, and within a hundredth no less. */

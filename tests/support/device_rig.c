@@ -11,6 +11,7 @@
 enum { N_PREDICT = 1 };
 
 int (*rig_device_open)(const struct gpu_options *options, struct device **ret_device, struct err *err);
+enum kv_type rig_kv_type = KV_F16;
 struct sim rig_sim;
 struct io_sim rig_io;
 struct model *rig_model;
@@ -25,7 +26,7 @@ static struct forward_options forward_options_of(struct device *helper)
                                      .n_seqs = 1,
                                      .max_batch = RIG_CHUNK,
                                      .max_logits = RIG_CHUNK,
-                                     .kv_type = KV_F16,
+                                     .kv_type = rig_kv_type,
                                      .helper = helper,
                                      .help_rows = helper != NULL ? 1 : 0,
                                      .stay_rows = RIG_CHUNK,

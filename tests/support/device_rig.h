@@ -38,6 +38,7 @@ struct rig_run {
 
 /* Opens the device of rig_open; NULL: the simulated one. */
 extern int (*rig_device_open)(const struct gpu_options *options, struct device **ret_device, struct err *err);
+extern enum kv_type rig_kv_type; /* of every forward pass; F16 unless a test says otherwise before rig_setup */
 extern struct sim rig_sim;
 extern struct io_sim rig_io;
 extern struct model *rig_model;

@@ -61,10 +61,16 @@ static int rig_forward(struct rig *rig)
                         &rig->err);
 }
 
-static void rig_open_all(struct rig *rig, const char *name)
+static void rig_open_kept(struct rig *rig, const char *name, enum kv_type kv_type)
 {
     rig_open(rig, name);
+    rig->options.kv_type = kv_type;
     cr_assert_eq(rig_forward(rig), 0, "%s", err_text(&rig->err));
+}
+
+static void rig_open_all(struct rig *rig, const char *name)
+{
+    rig_open_kept(rig, name, KV_F16);
 }
 
 static void rig_close(struct rig *rig)
@@ -116,11 +122,12 @@ Test(forward, chunks_change_nothing)
 {
     static const uint32_t chunks[] = { 1, 2, 3, 7, 64 };
 
-    for (int k = 0; k < N_KINDS; k++) {
+    for (int way = 0; way < N_KINDS * KV_TYPES; way++) {
+        int k = way / KV_TYPES;
         struct rig rig;
         float *whole, *parts;
 
-        rig_open_all(&rig, kinds[k]);
+        rig_open_kept(&rig, kinds[k], (enum kv_type)(way % KV_TYPES));
         whole = prompt_logits(&rig, N_PROMPT);
         for (size_t i = 0; i < sizeof(chunks) / sizeof(chunks[0]); i++) {
             parts = prompt_logits(&rig, chunks[i]);
@@ -176,11 +183,12 @@ Test(forward, order_of_arrival_changes_nothing)
 
 Test(forward, neighbours_change_nothing)
 {
-    for (int k = 0; k < N_KINDS; k++) {
+    for (int i = 0; i < N_KINDS * KV_TYPES; i++) {
+        int k = i / KV_TYPES;
         struct rig rig;
         float *alone;
 
-        rig_open_all(&rig, kinds[k]);
+        rig_open_kept(&rig, kinds[k], (enum kv_type)(i % KV_TYPES));
         alone = prompt_logits(&rig, N_PROMPT);
         /* Sequence 2 goes through the same prompt token by token, while others read and write beside it. */
         for (uint32_t t = 0; t < N_PROMPT; t++) {
@@ -285,6 +293,25 @@ Test(forward, takes_exactly_what_it_measures)
                 cr_expect_geq(bytes.kv, (uint64_t)n_ctx * N_SEQS * 2 * 2 * kv_row_bytes((enum kv_type)kv, 16));
                 rig_close(&rig);
             }
+}
+
+/* Of heads that are whole blocks: 34 bytes for 32 numbers instead of 64, and nothing else changes. */
+Test(forward, keys_and_values_as_q8_0_take_half)
+{
+    struct forward_bytes f16, q8_0;
+    struct rig rig;
+    char path[500];
+
+    snprintf(path, sizeof(path), "%s/models/stories-13m-moe-q8_0.gguf", getenv("top_srcdir"));
+    rig_open_path(&rig, path);
+    rig.options.n_ctx = 1024;
+    forward_measure(rig.model, rig.device, &rig.options, &f16);
+    rig.options.kv_type = KV_Q8_0;
+    forward_measure(rig.model, rig.device, &rig.options, &q8_0);
+    cr_expect_float_eq((double)q8_0.kv / (double)f16.kv, 34.0 / 64, 0.001);
+    cr_expect_eq(q8_0.dense, f16.dense);
+    cr_expect_eq(q8_0.activations, f16.activations);
+    rig_close(&rig);
 }
 
 Test(forward, a_size_beyond_all_memory_is_an_error)
