@@ -21,20 +21,43 @@ struct attend_rows {
     size_t stride; /* bytes */
 };
 
-/* Scores of one query against n keys, the rest of the block at minus infinity; returns the greatest, or NaN. */
-VEC_INLINE float attend_scores(const struct attend_block *b, const struct attend_rows *rows, enum quant_type type,
-                               const float *q, uint32_t n, float *scores)
+/* Products of a query with n keys become scores, those of the rest of the block minus infinity; returns the greatest,
+ * or NaN where there is one. */
+VEC_INLINE float scores_finish(const struct attend_block *b, uint32_t n, float *scores)
 {
+    part_f32 most = part_splat(-INFINITY);
     float max = -INFINITY;
 
-    rows_near(type, rows->k, rows->stride, n, b->head_dim, q, scores);
-    for (uint32_t j = 0; j < n; j++) {
-        scores[j] *= b->scale;
-        max = scores[j] > max || scores[j] != scores[j] ? scores[j] : max;
-    }
+    for (uint32_t j = n; j < ATTEND_KEYS; j++)
+        scores[j] = 0;
+    for (uint32_t j = 0; j < ATTEND_KEYS; j += PART_LANES)
+        part_store(scores + j, part_load(scores + j) * b->scale);
     for (uint32_t j = n; j < ATTEND_KEYS; j++)
         scores[j] = -INFINITY;
+    for (uint32_t j = 0; j < ATTEND_KEYS; j += PART_LANES) {
+        part_f32 s = part_load(scores + j);
+
+        most = part_select((s > most) | (s != s), s, most);
+    }
+    for (int l = 0; l < PART_LANES; l++)
+        max = most[l] > max || most[l] != most[l] ? most[l] : max;
     return max;
+}
+
+/* Scores become weights, which the query's greatest score and sum take in; returns what its values so far count. */
+VEC_INLINE float weigh(const struct attend_block *b, uint32_t t, float *scores)
+{
+    float max = scores_finish(b, b->n_keys[t], scores), keep;
+    struct vec sum = { 0 };
+
+    max = max > b->max[t] || max != max ? max : b->max[t];
+    keep = part_exp(part_splat(b->max[t] - max))[0];
+    for (uint32_t j = 0; j < ATTEND_KEYS; j += VEC_LANES)
+        EACH_PART(p, float *at = scores + j + PART_LANES * p; part_f32 e = part_exp(part_load(at) - max);
+                  part_store(at, e); sum.part[p] += e);
+    b->sum[t] = b->sum[t] * keep + vec_sum(&sum);
+    b->max[t] = max;
+    return keep;
 }
 
 /* n_vecs times sixteen dimensions of a value, from i on; those of Q8_0 begin with a block where there are several. */
@@ -92,23 +115,107 @@ VEC_INLINE void attend_values(const struct attend_block *b, const struct attend_
     }
 }
 
-VEC_INLINE void attend_queries(const struct attend_block *b, const struct attend_rows *rows, enum quant_type type)
+VEC_INLINE void attend_query(const struct attend_block *b, const struct attend_rows *rows, enum quant_type type,
+                             uint32_t t)
 {
-    for (uint32_t t = 0; t < b->n_queries; t++) {
-        float weights[ATTEND_KEYS], max, keep;
-        struct vec sum = { 0 };
+    float weights[ATTEND_KEYS], keep;
 
-        if (b->n_keys[t] == 0)
-            continue;
-        max = attend_scores(b, rows, type, b->q[t], b->n_keys[t], weights);
-        max = max > b->max[t] || max != max ? max : b->max[t];
-        keep = part_exp(part_splat(b->max[t] - max))[0];
-        for (uint32_t j = 0; j < ATTEND_KEYS; j += VEC_LANES)
-            EACH_PART(p, float *at = weights + j + PART_LANES * p; part_f32 e = part_exp(part_load(at) - max);
-                      part_store(at, e); sum.part[p] += e);
-        attend_values(b, rows, type, weights, b->n_keys[t], keep, b->y[t]);
-        b->sum[t] = b->sum[t] * keep + vec_sum(&sum);
-        b->max[t] = max;
+    if (b->n_keys[t] == 0)
+        return;
+    rows_near(type, rows->k, rows->stride, b->n_keys[t], b->head_dim, b->q[t], weights);
+    keep = weigh(b, t, weights);
+    attend_values(b, rows, type, weights, b->n_keys[t], keep, b->y[t]);
+}
+
+/* ---- four queries at once, where there are registers for it: a key or value that is loaded serves all four ---- */
+
+enum { GROUP = 4, GROUP_VECS = 4 };
+
+/* Products of four queries with four keys of n dimensions, a multiple of sixteen. */
+VEC_INLINE void group_dots(const float *k, const float *const *q, uint32_t n, uint32_t j,
+                           float dots[GROUP][ATTEND_KEYS])
+{
+    struct vec sum[GROUP][4] = { 0 };
+
+    for (uint32_t i = 0; i < n; i += VEC_LANES)
+        EACH_PART(
+            p, part_f32 key[4]; _Pragma("GCC unroll 4") for (int c = 0; c < 4; c++) key[c] =
+                                    part_load(k + (size_t)(j + c) * n + i + PART_LANES * p);
+            _Pragma("GCC unroll 4") for (int t = 0; t < GROUP; t++) {
+                part_f32 x = part_load(q[t] + i + PART_LANES * p);
+
+                _Pragma("GCC unroll 4") for (int c = 0; c < 4; c++) sum[t][c].part[p] += key[c] * x;
+            });
+    _Pragma("GCC unroll 4") for (int t = 0; t < GROUP; t++)
+    {
+        vec_quarter four = vec_sum_four(&sum[t][0], &sum[t][1], &sum[t][2], &sum[t][3]);
+
+        memcpy(&dots[t][j], &four, sizeof(four));
+    }
+}
+
+/* attend_span for four queries, which see n keys each. */
+VEC_INLINE void group_span(const float *v, uint32_t dim, float weights[GROUP][ATTEND_KEYS], uint32_t n,
+                           const float *keep, size_t i, const int n_vecs, float *const *y)
+{
+    struct vec sum[GROUP][GROUP_VECS];
+
+    _Pragma("GCC unroll 4") for (int t = 0; t < GROUP; t++) _Pragma("GCC unroll 4") for (int s = 0; s < n_vecs; s++)
+        EACH_PART(p, sum[t][s].part[p] = part_load(y[t] + i + VEC_LANES * s + PART_LANES * p) * keep[t]);
+    for (uint32_t j = 0; j < n; j++)
+        _Pragma("GCC unroll 4") for (int s = 0; s < n_vecs; s++)
+            EACH_PART(p, part_f32 x = part_load(v + (size_t)j * dim + i + VEC_LANES * s + PART_LANES * p);
+                      _Pragma("GCC unroll 4") for (int t = 0; t < GROUP; t++) sum[t][s].part[p] += x * weights[t][j]);
+    _Pragma("GCC unroll 4") for (int t = 0; t < GROUP; t++) _Pragma("GCC unroll 4") for (int s = 0; s < n_vecs; s++)
+        EACH_PART(p, part_store(y[t] + i + VEC_LANES * s + PART_LANES * p, sum[t][s].part[p]));
+}
+
+/* Queries t .. t + 3, of which each sees at least `least` keys and none more than `most`. */
+VEC_INLINE void attend_group(const struct attend_block *b, const struct attend_rows *rows, uint32_t t, uint32_t least,
+                             uint32_t most)
+{
+    float weights[GROUP][ATTEND_KEYS], keep[GROUP];
+    uint32_t dim = b->head_dim, j = 0;
+    size_t i = 0;
+
+    for (; j + 4 <= most; j += 4)
+        group_dots(rows->k, b->q + t, dim, j, weights);
+    for (; j < most; j++)
+        for (uint32_t g = 0; g < GROUP; g++)
+            weights[g][j] = dot_one(QUANT_F32, (const float *)rows->k + (size_t)j * dim, b->q[t + g], dim);
+    for (uint32_t g = 0; g < GROUP; g++)
+        keep[g] = weigh(b, t + g, weights[g]);
+    for (; i + GROUP_VECS * VEC_LANES <= dim; i += GROUP_VECS * VEC_LANES)
+        group_span(rows->v, dim, weights, least, keep, i, GROUP_VECS, b->y + t);
+    for (; i < dim; i += VEC_LANES)
+        group_span(rows->v, dim, weights, least, keep, i, 1, b->y + t);
+    for (uint32_t g = 0; g < GROUP; g++) {
+        struct attend_rows rest = { rows->k, (const float *)rows->v + (size_t)least * dim, rows->stride };
+
+        if (b->n_keys[t + g] > least)
+            attend_values(b, &rest, QUANT_F32, weights[g] + least, b->n_keys[t + g] - least, 1, b->y[t + g]);
+    }
+}
+
+/* Rows lie side by side as f32. */
+VEC_INLINE void attend_near_queries(const struct attend_block *b, const struct attend_rows *rows)
+{
+    bool groups = PART_LANES == VEC_LANES && b->head_dim % VEC_LANES == 0;
+    uint32_t t = 0;
+
+    while (t < b->n_queries) {
+        uint32_t least = ATTEND_KEYS, most = 0;
+
+        for (uint32_t g = t; g < t + GROUP && g < b->n_queries; g++) {
+            least = b->n_keys[g] < least ? b->n_keys[g] : least;
+            most = b->n_keys[g] > most ? b->n_keys[g] : most;
+        }
+        if (groups && t + GROUP <= b->n_queries && least > 0) {
+            attend_group(b, rows, t, least, most);
+            t += GROUP;
+        } else {
+            attend_query(b, rows, QUANT_F32, t++);
+        }
     }
 }
 
@@ -123,7 +230,7 @@ VEC_INLINE void attend_near(const struct attend_block *b, const struct attend_ro
         decode_float(type, (const char *)far->k + j * far->stride, b->head_dim, k + (size_t)j * b->head_dim);
         decode_float(type, (const char *)far->v + j * far->stride, b->head_dim, v + (size_t)j * b->head_dim);
     }
-    attend_queries(b, &near, QUANT_F32);
+    attend_near_queries(b, &near);
 }
 
 VEC_INLINE void attend_typed(const struct attend_block *b, enum quant_type type)
@@ -136,7 +243,8 @@ VEC_INLINE void attend_typed(const struct attend_block *b, enum quant_type type)
     if (b->n_queries >= NEAR_QUERIES && b->head_dim <= NEAR_DIM)
         attend_near(b, &rows, type, n);
     else
-        attend_queries(b, &rows, type);
+        for (uint32_t t = 0; t < b->n_queries; t++)
+            attend_query(b, &rows, type, t);
 }
 
 static void attend_float(const struct attend_block *b)
