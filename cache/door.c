@@ -52,20 +52,23 @@ static int ids_check(struct cache *c, const uint16_t *ids, size_t n, struct err 
     return 0;
 }
 
-/* Pins of earlier requests may leave too few slots. */
+/* Pins of earlier requests, and slots that are being filled from elsewhere, may leave too few. */
 static int room_check(const struct cache *c, uint32_t layer_index, const uint16_t *ids, size_t n, struct err *err)
 {
-    uint32_t class = c->slots.class_of_layer[layer_index], pinned = c->slots.n_pinned[class];
+    uint32_t class = c->slots.class_of_layer[layer_index], n_live = c->slots.plan.class[class].n_live;
+    uint32_t pinned = c->slots.n_pinned[class], lent = c->slots.n_lent[class];
 
     for (size_t i = 0; i < n; i++) {
         uint32_t slot = slots_find(&c->slots, key_of(c, layer_index, ids[i]));
 
         pinned -= slot != SLOT_NONE && c->slots.slot[slot].n_pins > 0;
     }
-    if (n + pinned <= c->slots.plan.class[class].n_live)
+    if (n + pinned + lent <= n_live)
         return 0;
-    return err_set(err, -EBUSY, "%zu experts asked for, but %u of %u slots are pinned: release views first", n, pinned,
-                   c->slots.plan.class[class].n_live);
+    return err_set(err, -EBUSY,
+                   "%zu experts asked for, but of %u slots %u are pinned and %u being filled from elsewhere: release "
+                   "views first",
+                   n, n_live, pinned, lent);
 }
 
 /* Requests between looks at the files' sizes and times: about once a second of decoding. */
@@ -124,6 +127,15 @@ static bool hint_withdraw(struct cache *c, uint32_t class)
     return false;
 }
 
+/* There is a slot for everyone that room_check lets in: a slot that is neither found nor on its way is our own mistake,
+ * and no wait would mend it. */
+static int slot_missing(const struct cache *c, uint32_t class, struct err *err)
+{
+    return err_set(err, -ENOBUFS,
+                   "no slot for an expert: of %u, %u are pinned, %u being filled from elsewhere, none read",
+                   c->slots.plan.class[class].n_live, c->slots.n_pinned[class], c->slots.n_lent[class]);
+}
+
 /* A slot for a needed expert: request_check has made sure that there is one once hints are withdrawn and what they have
  * in flight has ended, which is the only wait here. */
 static int slot_take(struct cache *c, uint32_t class, uint32_t key, uint32_t *ret_slot, struct err *err)
@@ -138,6 +150,8 @@ static int slot_take(struct cache *c, uint32_t class, uint32_t key, uint32_t *re
         }
         if (hint_withdraw(c, class) || slots_expect_none(&c->slots, class))
             continue;
+        if (reader_idle(c->reader))
+            return slot_missing(c, class, err);
         rc = reader_pump(c->reader, true, err);
         if (rc < 0)
             return rc;
@@ -206,7 +220,7 @@ static int request_misses(struct cache *c, struct err *err)
 
     for (uint32_t e = 0; e < c->layout->n_experts && r->code == 0; e++) {
         size_t index = c->index_of[e];
-        uint32_t slot;
+        uint32_t slot = 0;
         int rc;
 
         if (c->named[e] != c->naming || r->slot[index] != SLOT_NONE)

@@ -44,7 +44,7 @@ bool cache_make_room(struct cache *c, uint32_t key, uint32_t *ret_slot, struct e
     if (slot == SLOT_NONE)
         return false;
     cache_view_fill(c, slot, ret_view);
-    slots_drop(&c->slots, slot);
+    slots_lend(&c->slots, slot);
     *ret_slot = slot;
     return true;
 }
@@ -54,7 +54,7 @@ void cache_adopt(struct cache *c, uint32_t key, uint32_t slot, bool good)
     uint32_t class = c->slots.class_of_layer[key / c->layout->n_experts];
 
     /* Given back and taken at once: what was freed last is taken first. */
-    slots_give(&c->slots, slot);
+    slots_return(&c->slots, slot);
     if (!good || slots_find(&c->slots, key) != SLOT_NONE)
         return;
     slots_take(&c->slots, class, key, true);

@@ -24,7 +24,8 @@ void cache_heat_add(struct cache *cache, uint32_t key);
 
 /* A free slot to be filled by somebody else with an expert's weights, laid out as after a read: `ret_view` says where
  * the parts go. Nobody is evicted; false when there is none. It is nobody's until cache_adopt, which makes it the
- * expert's when `good`, and free otherwise, or when the expert has come by another way meanwhile. */
+ * expert's when `good`, and free otherwise, or when the expert has come by another way meanwhile.
+ * Until then the door refuses (-EBUSY) a request that would need that slot too. */
 bool cache_make_room(struct cache *cache, uint32_t key, uint32_t *ret_slot, struct expert_view *ret_view);
 void cache_adopt(struct cache *cache, uint32_t key, uint32_t slot, bool good);
 

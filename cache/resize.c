@@ -47,11 +47,10 @@ static int settle(struct cache *c, struct err *err)
     for (uint32_t class = 0; class < c->slots.plan.n_classes; class ++)
         if (c->slots.n_pinned[class] > 0)
             return err_set(err, -EBUSY, "%u slots are pinned: release views first", c->slots.n_pinned[class]);
+        else if (c->slots.n_lent[class] > 0)
+            return err_set(err, -EBUSY, "%u slots are being filled from elsewhere", c->slots.n_lent[class]);
     while (rc == 0 && !reader_idle(c->reader))
         rc = reader_pump(c->reader, true, err);
-    for (uint32_t slot = 0; slot < c->slots.n_slots && rc == 0; slot++)
-        if (c->slots.slot[slot].state == SLOT_DRAINING)
-            rc = err_set(err, -EBUSY, "a slot is being filled from elsewhere");
     return rc;
 }
 

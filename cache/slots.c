@@ -243,6 +243,18 @@ void slots_give(struct slots *slots, uint32_t slot)
     slots->free_slots[slots->plan.class[c].first_slot + slots->n_free[c]++] = slot;
 }
 
+void slots_lend(struct slots *slots, uint32_t slot)
+{
+    slots_drop(slots, slot);
+    slots->n_lent[slots->class_of[slot]]++;
+}
+
+void slots_return(struct slots *slots, uint32_t slot)
+{
+    slots->n_lent[slots->class_of[slot]]--;
+    slots_give(slots, slot);
+}
+
 void slots_pin(struct slots *slots, uint32_t slot)
 {
     if (slots->slot[slot].n_pins++ == 0)

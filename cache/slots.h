@@ -8,9 +8,9 @@
  * large as it can ever be; the slots at its end may be given back to the kernel and taken again (slots_resize), with
  * the border between whole huge pages.
  *
- * A slot is free, being read, ready, draining (its expert is forgotten, but reads that had begun still write into it),
- * or given back. Victims are ready slots that nobody has pinned and the open request does not name ("wanted"). At any
- * time an expert has at most one slot; a draining one is nobody's.
+ * A slot is free, being read, ready, draining (its expert is forgotten, but reads that had begun still write into it,
+ * or somebody else does to whom it is lent), or given back. Victims are ready slots that nobody has pinned and the open
+ * request does not name ("wanted"). At any time an expert has at most one slot; a draining one is nobody's.
  *
  * Units: bytes; key = index of the layer in the layout * n_experts + expert. Threads: the engine thread only.
  * Allocates in open only; slots_resize may fail for want of memory when it grows.
@@ -71,6 +71,7 @@ struct slots {
     uint32_t *free_slots; /* stack per class, at its first_slot */
     uint32_t n_free[SLOT_CLASSES];
     uint32_t n_pinned[SLOT_CLASSES]; /* slots with pins */
+    uint32_t n_lent[SLOT_CLASSES];   /* draining slots that somebody else fills: slots_lend */
     uint8_t *class_of_layer;         /* [n_layers] */
     uint32_t n_slots, n_used;        /* used: being read or ready */
     uint64_t request;                /* number of the open request */
@@ -102,6 +103,10 @@ void slots_drop(struct slots *slots, uint32_t slot);
 void slots_give(struct slots *slots, uint32_t slot); /* draining -> free */
 /* The memory of a slot, for a moment: draining, nobody's, until slots_give. SLOT_NONE when none can be had. */
 uint32_t slots_borrow(struct slots *slots, uint32_t slot_class);
+/* The slot of an expert being read is somebody else's to fill: draining, and counted as lent until it is returned,
+ * free. However long one waits for reads, such a slot does not come back by itself. */
+void slots_lend(struct slots *slots, uint32_t slot);
+void slots_return(struct slots *slots, uint32_t slot);
 
 /* How many slots each class may hold within a budget, at least a layer's top-k and at most what was opened: what
  * slots_resize takes. */

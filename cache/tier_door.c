@@ -82,8 +82,8 @@ static void request_hits(struct tier *t, const uint16_t *ids, size_t n)
 }
 
 /* Ask the cache for as many of the missing as it takes at once; half of that when they are more, so that one half is
- * copied and computed while the other is read. Pins of copies under way may stand in the way: then these are waited
- * for. */
+ * copied and computed while the other is read. Copies under way, whose slots in RAM are pinned or lent, may stand in
+ * the way: then these are waited for. */
 static int ask_wave(struct tier *t, struct err *err)
 {
     struct tier_request *r = &t->request;

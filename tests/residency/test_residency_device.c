@@ -56,6 +56,12 @@ Test(residency_device, olmoe_with_keys_and_values_as_q8_0)
     every_way("olmoe-q4_0");
 }
 
+Test(residency_device, qwen3moe_with_keys_and_values_as_f16)
+{
+    rig_kv_type = KV_F16;
+    every_way("qwen3moe-q4_k");
+}
+
 Test(residency_device, qwen2moe_with_a_shared_expert)
 {
     every_way("qwen2moe-q8_0");

@@ -1,5 +1,5 @@
 if HAVE_CRITERION
-cache_tests = tests/unit/test_cache tests/unit/test_catalog tests/unit/test_drive tests/unit/test_io tests/unit/test_slots tests/unit/test_sum tests/unit/test_warmup tests/unit/test_cache_budget \
+cache_tests = tests/unit/test_cache tests/unit/test_catalog tests/unit/test_drive tests/unit/test_io tests/unit/test_lend tests/unit/test_slots tests/unit/test_sum tests/unit/test_warmup tests/unit/test_cache_budget \
 	tests/unit/test_pack tests/unit/test_pack_write
 check_PROGRAMS += $(cache_tests)
 TESTS += $(cache_tests)
@@ -23,6 +23,10 @@ tests_unit_test_drive_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
 tests_unit_test_io_SOURCES = tests/unit/test_io.c $(support_cache)
 tests_unit_test_io_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_io_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
+
+tests_unit_test_lend_SOURCES = tests/unit/test_lend.c $(support_cache)
+tests_unit_test_lend_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_lend_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
 
 tests_unit_test_pack_SOURCES = tests/unit/test_pack.c $(support_cache)
 tests_unit_test_pack_CPPFLAGS = $(CRITERION_CPPFLAGS)

@@ -179,6 +179,42 @@ Test(tier, inclusive_keeps_it_in_ram)
     close_rig();
 }
 
+static struct expert_door_ops counted;
+static int (*uncounted_request)(struct expert_door *, uint32_t, const uint16_t *, size_t, struct err *);
+static uint32_t n_refused; /* by the cache for the sake of slots that are being filled from the device */
+
+static int counted_request(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n, struct err *err)
+{
+    int rc = uncounted_request(door, layer, ids, n, err);
+
+    n_refused += rc == -EBUSY && strstr(err_text(err), " 0 being filled") == NULL;
+    return rc;
+}
+
+static void count_refused(struct expert_door *door)
+{
+    counted = *door->ops;
+    uncounted_request = counted.request;
+    counted.request = counted_request;
+    door->ops = &counted;
+}
+
+/* A resident on its way back to RAM holds one of the few slots there, and the next request would need all of them. */
+Test(tier, who_needs_a_slot_that_a_copy_fills_waits_for_the_copy)
+{
+    open_rig(&(struct rig_shape){ .vram = MOST, .ram = LEAST });
+    rig_sim.copy_rate = 1 << 20;
+    count_refused(cache_door(run.cache));
+    for (uint16_t i = 0; i < 40; i++) {
+        for (int n = 0; n < 8; n++)
+            ask_all_layers((uint16_t)(layout->n_experts - 2 - i % 4), 2);
+        ask_all_layers(0, (uint16_t)layout->n_experts);
+    }
+    cr_assert_gt(stats_now().demotions, 0);
+    cr_assert_gt(n_refused, 0);
+    close_rig();
+}
+
 /* Layer 1's experts are in RAM after being asked for; pushed out of the device by others, a lift brings one back. */
 Test(tier, guesses_are_counted)
 {
