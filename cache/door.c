@@ -234,8 +234,9 @@ static int request_misses(struct cache *c, struct err *err)
     return reader_poll(c->reader, err);
 }
 
-static void door_abandon(struct expert_door *door);
+static void request_drop(struct cache *c);
 
+/* What fails here leaves others' pins alone: the views of earlier requests, and of copies under way, still return. */
 static int door_request(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n, struct err *err)
 {
     struct cache *c = of(door);
@@ -253,7 +254,7 @@ static int door_request(struct expert_door *door, uint32_t layer, const uint16_t
     guesses_withdraw(c);
     rc = request_misses(c, err);
     if (rc < 0)
-        door_abandon(door);
+        request_drop(c);
     cache_counters_update(c);
     return rc;
 }
@@ -334,14 +335,11 @@ static void door_release(struct expert_door *door, const struct expert_view *vie
     slots_unpin(&c->slots, (uint32_t)((struct slot *)view->pin - c->slots.slot));
 }
 
-static void door_abandon(struct expert_door *door)
+/* What it has in flight need not arrive. */
+static void request_drop(struct cache *c)
 {
-    struct cache *c = of(door);
     struct request *r = &c->request;
 
-    for (uint32_t slot = 0; slot < c->slots.n_slots; slot++)
-        while (c->slots.slot[slot].n_pins > 0)
-            slots_unpin(&c->slots, slot);
     for (size_t i = 0; i < r->n; i++) {
         uint32_t slot = r->slot[i];
 
@@ -351,6 +349,16 @@ static void door_abandon(struct expert_door *door)
     r->n = r->n_given = r->n_ready = r->ready_head = 0;
     r->code = 0;
     c->slots.request++;
+}
+
+static void door_abandon(struct expert_door *door)
+{
+    struct cache *c = of(door);
+
+    for (uint32_t slot = 0; slot < c->slots.n_slots; slot++)
+        while (c->slots.slot[slot].n_pins > 0)
+            slots_unpin(&c->slots, slot);
+    request_drop(c);
     cache_counters_update(c);
 }
 

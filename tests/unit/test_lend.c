@@ -99,3 +99,19 @@ Test(lend, a_lost_slot_is_an_error)
     slots_give(&cache->slots, lost);
     cr_assert_eq(door_check_ask(cache, &file, 0, ids, n_slots, &err), 0, "%s", err_text(&err));
 }
+
+/* A copy under way has its source pinned; that a request fails meanwhile takes nothing from it. */
+Test(lend, a_failed_request_leaves_pins_alone)
+{
+    struct expert_view view;
+
+    cr_assert_eq(door_check_ask(cache, &file, 0, ids, 1, &err), 0, "%s", err_text(&err));
+    cr_assert(cache_lend(cache, ids[0], &view));
+    sim.n_failing_reaps = 1;
+    cr_assert_eq(door->ops->request(door, 1, ids, n_slots - 1, &err), -EIO);
+    cr_assert_eq(door->ops->request(door, 1, ids, n_slots, &err), -EBUSY, "the view is still pinned");
+    cr_assert(expert_file_matches(&file, 0, ids[0], &view));
+    door->ops->release(door, &view);
+    cr_assert_eq(door_check_ask(cache, &file, 1, ids, n_slots, &err), 0, "%s", err_text(&err));
+    cr_assert_eq(cache_resize(cache, 0, &err), 0, "%s", err_text(&err));
+}
