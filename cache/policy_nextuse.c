@@ -10,7 +10,7 @@
  *     expected wait = layers until its own + (1 / p - 1) * layers in the cycle   (the mean of a geometric distribution)
  *
  * and the victim is the one that waits longest: Belady's rule with an estimate in the place of foresight. The constants
- * are the middle of a broad optimum over real routing traces (docs/experiments.md).
+ * lie in a broad optimum over real routing traces, a layer's experts asked for at once (docs/experiments.md).
  */
 #include "cache/policy_scored.h"
 
