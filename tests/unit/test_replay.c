@@ -134,7 +134,7 @@ Test(replay, known_values_of_the_qwen3_trace)
 }
 
 /* Not a known value: what makes it the default. */
-Test(replay, next_use_is_never_below_lru_on_real_traces)
+Test(replay, next_use_is_not_below_lru_with_4_to_64_slots_a_layer)
 {
     static const char *const names[] = { "qwen", "gemma", "gptoss" };
 
