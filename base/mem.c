@@ -59,18 +59,17 @@ void *mem_realloc(void *p, size_t bytes)
 
 char *mem_strdup(const char *s)
 {
-    return mem_strndup(s, strlen(s));
+    return mem_dup_nul(s, strlen(s));
 }
 
-char *mem_strndup(const char *s, size_t n)
+char *mem_dup_nul(const void *p, size_t n)
 {
-    size_t len = strnlen(s, n);
-    char *copy = mem_alloc(len + 1);
+    char *copy = n < SIZE_MAX ? mem_alloc(n + 1) : NULL;
 
     if (copy == NULL)
         return NULL;
-    memcpy(copy, s, len);
-    copy[len] = '\0';
+    memcpy(copy, p, n);
+    copy[n] = '\0';
     return copy;
 }
 

@@ -21,7 +21,7 @@ void *mem_zalloc(size_t bytes);            /* zeroed */
 void *mem_calloc(size_t n, size_t bytes);  /* zeroed; NULL when n * bytes overflows */
 void *mem_realloc(void *p, size_t bytes);  /* as realloc; the old block stays valid on failure */
 char *mem_strdup(const char *s);           /* NULL when there is no memory */
-char *mem_strndup(const char *s, size_t n);
+char *mem_dup_nul(const void *p, size_t n); /* n bytes, whatever they are, and a NUL behind them */
 void mem_free(void *p);                    /* NULL is allowed */
 
 enum mem_map_flags {

@@ -182,7 +182,7 @@ static int add_stop(const struct reader *r, json_t *j)
     if (!json_is_string(j) || !n || n > STOPS_MAX_BYTES)
         return api_error_param(r->err, "stop", "'stop' must be a text of 1 to %d bytes, or an array of such texts",
                                STOPS_MAX_BYTES);
-    copy = mem_strndup(json_string_value(j), n);
+    copy = mem_dup_nul(json_string_value(j), n);
     if (!copy)
         return no_memory(r->err);
     job->stop_texts[job->n_stops++] = (struct stop_text){ copy, n };
@@ -307,7 +307,7 @@ static int read_message(const struct reader *r, json_t *j, struct chat_message *
         e = join_parts(r, content, &text, &m->content_len);
     } else if (json_is_string(content) || !content || json_is_null(content)) {
         m->content_len = json_string_length(content);
-        text = mem_strndup(m->content_len ? json_string_value(content) : "", m->content_len);
+        text = mem_dup_nul(m->content_len ? json_string_value(content) : "", m->content_len);
         e = text ? 0 : no_memory(r->err);
     } else {
         e = api_error_param(r->err, "messages", "'messages': 'content' must be a text or an array of text parts");
@@ -378,7 +378,7 @@ static int read_ids(const struct reader *r, const char *name, json_t *list, stru
 static int read_text(const struct reader *r, json_t *j)
 {
     r->job->text_len = json_string_length(j);
-    r->job->text = mem_strndup(json_string_value(j), r->job->text_len);
+    r->job->text = mem_dup_nul(json_string_value(j), r->job->text_len);
     return r->job->text ? 0 : no_memory(r->err);
 }
 

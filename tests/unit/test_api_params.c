@@ -34,6 +34,7 @@ Test(api_params, a_chat)
     cr_assert(request.job->chat && request.job->stream && request.include_usage);
     cr_assert_eq(request.job->n_messages, 3);
     cr_assert_eq(request.job->messages[0].content_len, 8, "a NUL within");
+    cr_assert_arr_eq(request.job->messages[0].content, "be\0brief", 9, "and what is behind it");
     cr_assert_eq(request.job->messages[1].content_len, 0);
     cr_assert_str_eq(request.job->messages[2].content, "ab");
     cr_assert_eq(request.job->max_tokens, 9);
@@ -59,6 +60,19 @@ Test(api_params, a_completion)
     cr_assert_eq(request.job->sampling.seed, (uint64_t)-7);
     cr_assert_eq(request.job->sampling.n_bias, 1);
     cr_assert_float_eq(request.job->sampling.repetition_penalty, 1.5f, 1e-9);
+    job_unref(request.job);
+}
+
+Test(api_params, a_text_is_not_over_at_a_NUL)
+{
+    cr_assert_eq(parse(API_TEXT, "{\"prompt\":\"a\\u0000bc\",\"stop\":[\"\\u0000\",\"d\\u0000e\"]}"), 0, "%s",
+                 error.message);
+    cr_assert_eq(request.job->text_len, 4);
+    cr_assert_arr_eq(request.job->text, "a\0bc", 5);
+    cr_assert_eq(request.job->n_stops, 2);
+    cr_assert_eq(request.job->stop_texts[0].len, 1);
+    cr_assert_eq(request.job->stop_texts[1].len, 3);
+    cr_assert_arr_eq(request.job->stop_texts[1].p, "d\0e", 4);
     job_unref(request.job);
 }
 
