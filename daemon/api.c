@@ -137,6 +137,7 @@ static void get_metrics(struct api *api, struct http_request *req)
 static struct api_limits limits_of(const struct api *api)
 {
     return (struct api_limits){ .n_vocab = model_hparams(api->service->model)->n_vocab,
+                                .json_bytes = api->json_bytes,
                                 .names = { api->service->name, model_name(api->service->model) } };
 }
 
@@ -179,7 +180,7 @@ static void post_detokenize(struct api *api, struct http_request *req)
 {
     struct api_limits limits = limits_of(api);
     struct token_ids ids = { 0 };
-    struct jbuf text = { 0 }, out = { 0 };
+    struct jbuf text = { .pool = &api->answer_bytes }, out = text;
     struct api_error error;
     size_t len;
     const char *body = http_body(req, &len);
@@ -197,8 +198,10 @@ static void post_detokenize(struct api *api, struct http_request *req)
     jbuf_put(&out, "{\"content\":");
     jbuf_string(&out, text.p, text.n);
     jbuf_put(&out, "}\n");
-    out.failed = out.failed || text.failed;
-    api_reply(req, 200, &out);
+    if (out.failed || text.failed)
+        api_reply_error(req, -ENOMEM, "the text is larger than this server may hold now: send fewer tokens at once");
+    else
+        api_reply(req, 200, &out);
     jbuf_fini(&text);
     jbuf_fini(&out);
     token_ids_fini(&ids);

@@ -31,6 +31,7 @@ struct api {
     struct answer *answers;            /* list */
     uint32_t n_inflight, max_inflight; /* submitted and not done */
     struct jbuf_pool answer_bytes;     /* what answers hold together */
+    uint64_t json_bytes;               /* what one body may take when it is read */
     uint64_t last_id, n_requests;
     uv_timer_t pinger;
     struct engine_snapshot snapshot; /* the last one fetched; large, so not on the stack */

@@ -2,6 +2,7 @@
 #include "daemon/api_params.h"
 
 #include "base/mem.h"
+#include "daemon/json_tree.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -458,11 +459,24 @@ static int read_tokenize(const struct reader *r)
     return read_text(r, field(r, name));
 }
 
-static int parse_body(const char *body, size_t len, json_t **ret_json, struct api_error *err)
+static int too_many_values(struct api_error *err)
+{
+    api_error_param(err, "",
+                    "the request body holds more JSON values than this server has memory to read; send fewer at once, "
+                    "or start expertd with a larger --memory");
+    err->status = 413;
+    return -EINVAL;
+}
+
+static int parse_body(const char *body, size_t len, const struct api_limits *limits, json_t **ret_json,
+                      struct api_error *err)
 {
     json_error_t where;
-    json_t *j = json_loadb(body, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
+    json_t *j;
 
+    if (limits->json_bytes && json_tree_bytes(body, len) > limits->json_bytes)
+        return too_many_values(err);
+    j = json_loadb(body, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
     if (!j)
         return api_error_param(err, "", "the request body is no JSON: %s (line %d, column %d)", where.text, where.line,
                                where.column);
@@ -484,7 +498,7 @@ int api_params_parse(enum api_kind kind, const char *body, size_t len, const str
     *err = (struct api_error){ 0 };
     if (!request.job)
         return no_memory(err);
-    e = parse_body(body, len, &r.body, err);
+    e = parse_body(body, len, limits, &r.body, err);
     if (e == 0)
         e = kind == API_TOKENIZE ? read_tokenize(&r) : read_completion(&r, kind, &request.include_usage);
     json_decref(r.body);
@@ -503,7 +517,7 @@ int api_params_tokens(const char *body, size_t len, const struct api_limits *lim
     int e;
 
     *err = (struct api_error){ 0 };
-    e = parse_body(body, len, &r.body, err);
+    e = parse_body(body, len, limits, &r.body, err);
     if (e < 0)
         return e;
     list = field(&r, "tokens");

@@ -17,6 +17,7 @@
 
 struct api_limits {
     uint32_t n_vocab;
+    uint64_t json_bytes;  /* a body that takes more memory when it is read is refused; 0: any may */
     const char *names[3]; /* the model answers to these, and to "default"; NULL: unused */
 };
 

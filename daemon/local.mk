@@ -28,6 +28,7 @@ libdaemon_a_SOURCES = \
 	daemon/http_request.c \
 	daemon/http_server.c \
 	daemon/jbuf.c daemon/jbuf.h \
+	daemon/json_tree.c daemon/json_tree.h \
 	daemon/job.c daemon/job.h \
 	daemon/listen.c daemon/listen.h \
 	daemon/machine.c daemon/machine.h \

@@ -305,7 +305,6 @@ static int start_http(struct server *s, struct err *err)
 {
     uint64_t reserve = budget_reserve(s->service->budget.total);
     struct http_limits limits = { .connections = (uint32_t)u64_min(u64_max(reserve >> 16, 16), 256),
-                                  /* read as JSON, a body of short numbers takes twenty times its length */
                                   .body_bytes = reserve / 32,
                                   .bodies_bytes = reserve / 8,
                                   .stream_high = u64_min(u64_max(reserve / 64, 32 << 10), 256 << 10),
@@ -316,6 +315,7 @@ static int start_http(struct server *s, struct err *err)
     int r;
 
     s->api.answer_bytes.max = reserve / 2;
+    s->api.json_bytes = reserve / 4 * 3; /* a body of short numbers takes some twenty times its length */
     r = http_open(&s->loop, &limits, &handler, &s->http, err);
     for (uint32_t i = 0; r == 0 && i < s->listeners->n; i++)
         r = http_listen(s->http, &s->listeners->v[i], err);

@@ -7,6 +7,7 @@ daemon_tests = \
 	tests/unit/test_http_check \
 	tests/unit/test_http_parse \
 	tests/unit/test_jbuf \
+	tests/unit/test_json_tree \
 	tests/unit/test_pressure \
 	tests/unit/test_processor \
 	tests/unit/test_queue \
@@ -42,6 +43,10 @@ tests_unit_test_http_parse_LDADD = libdaemon.a $(LIBS_BASE) $(CRITERION_LIBS)
 tests_unit_test_jbuf_SOURCES = tests/unit/test_jbuf.c
 tests_unit_test_jbuf_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_jbuf_LDADD = libdaemon.a $(LIBS_BASE) -lm $(CRITERION_LIBS)
+
+tests_unit_test_json_tree_SOURCES = tests/unit/test_json_tree.c
+tests_unit_test_json_tree_CPPFLAGS = $(CRITERION_CPPFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_json_tree_LDADD = libdaemon.a $(JANSSON_LIBS) $(CRITERION_LIBS)
 
 tests_unit_test_processor_SOURCES = tests/unit/test_processor.c
 tests_unit_test_processor_CPPFLAGS = $(CRITERION_CPPFLAGS)

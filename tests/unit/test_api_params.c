@@ -143,6 +143,19 @@ Test(api_params, wrong_ones_are_refused_by_name)
     refused(API_TEXT, "\"prompt\"", "");
 }
 
+Test(api_params, a_body_that_would_take_too_much_memory_is_refused)
+{
+    static const char body[] = "{\"prompt\":[1,2,3],\"unheard\":[{},{},{},{}]}";
+    struct api_limits tight = limits;
+
+    tight.json_bytes = 1000;
+    cr_assert_lt(api_params_parse(API_TEXT, body, strlen(body), &tight, &request, &error), 0);
+    cr_assert_eq(error.status, 413);
+    tight.json_bytes = 4000;
+    cr_assert_eq(api_params_parse(API_TEXT, body, strlen(body), &tight, &request, &error), 0, "%s", error.message);
+    job_unref(request.job);
+}
+
 Test(api_params, no_memory_is_an_error_at_every_allocation)
 {
     static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"user\",\"content\":["
