@@ -179,7 +179,7 @@ static void on_token(struct answer *a, const struct engine_event *event)
         answer_json_score(a, event);
     if (!a->stream || !a->req)
         return;
-    if (event->kind == EVENT_SCORE ? a->logprobs.n < SCORES_PER_CHUNK : !a->text.n && !a->logprobs.n)
+    if (event->kind == EVENT_SCORE ? a->logprobs.n < SCORES_PER_CHUNK : !a->text.n && !a->text.failed && !a->logprobs.n)
         return;
     answer_json_chunk(a, NULL, NULL);
     stream_out(a);

@@ -220,6 +220,7 @@ void answer_json_chunk(struct answer *a, const char *finish, const struct engine
     struct jbuf *out = &a->out;
 
     jbuf_clear(out);
+    out->failed = a->text.failed; /* some of it is lost */
     jbuf_put(out, "data: ");
     put_head(a, a->kind == API_CHAT ? "chat.completion.chunk" : "text_completion");
     jbuf_put(out, ",\"choices\":[{\"index\":0,");

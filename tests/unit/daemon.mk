@@ -1,5 +1,6 @@
 if HAVE_CRITERION
 daemon_tests = \
+	tests/unit/test_answer \
 	tests/unit/test_api_health \
 	tests/unit/test_api_params \
 	tests/unit/test_budget \
@@ -14,6 +15,11 @@ daemon_tests = \
 	tests/unit/test_scheduler
 check_PROGRAMS += $(daemon_tests)
 TESTS += $(daemon_tests)
+
+tests_unit_test_answer_SOURCES = tests/unit/test_answer.c
+tests_unit_test_answer_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_answer_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=http_abort,--wrap=http_stream_write,--wrap=http_stream_end
+tests_unit_test_answer_LDADD = $(LIBS_DAEMON) $(SYS_DAEMON) $(CRITERION_LIBS)
 
 tests_unit_test_api_health_SOURCES = tests/unit/test_api_health.c
 tests_unit_test_api_health_CPPFLAGS = $(CRITERION_CPPFLAGS)
