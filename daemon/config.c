@@ -453,6 +453,7 @@ static int load_options(int argc, char *const *argv, struct config *config, stru
         r = config_set(config, a.name, a.value, "command line", err);
         if (r < 0)
             break;
+        config->log_level_set = config->log_level_set || strcmp(a.name, "log-level") == 0;
     }
     return r;
 }
@@ -550,19 +551,16 @@ int config_reload_log_level(const struct config *config, enum log_level *ret_lev
     if (config->path)
         r = config_read_file(&again, config->path, err);
     if (r == 0)
-        *ret_level = config->path ? again.log_level : config->log_level;
+        *ret_level = config->path && !config->log_level_set ? again.log_level : config->log_level;
     config_fini(&again);
     return r;
 }
 
 void config_fini(struct config *config)
 {
-    mem_free(config->model);
-    mem_free(config->socket);
-    mem_free(config->listen);
-    mem_free(config->state_dir);
-    mem_free(config->pack);
-    mem_free(config->alias);
+    for (size_t i = 0; i < N_SPECS; i++)
+        if (specs[i].kind == OPTION_TEXT)
+            mem_free(*(char **)(void *)((char *)config + specs[i].at));
     mem_free(config->path);
     *config = (struct config){ 0 };
 }

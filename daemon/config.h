@@ -54,6 +54,7 @@ struct config {
     uint32_t receive_s; /* for a request to arrive whole */
     uint32_t stall_s;   /* until a reader that takes nothing is dropped */
     enum log_level log_level;
+    bool log_level_set; /* by the command line, which wins over the file's */
     int gpu;
     uint64_t vram; /* bytes of the card's memory; 0: from what is free */
     int cpu_help;  /* 1: beside a GPU, the CPU computes experts that lie in RAM */
@@ -74,7 +75,7 @@ int config_set(struct config *config, const char *name, const char *value, const
 /* Read a file of `name = value` lines. */
 int config_read_file(struct config *config, const char *path, struct err *err);
 
-/* The log level alone, read again from the file (SIGHUP). */
+/* The log level alone, read again from the file (SIGHUP); the command line's stays. */
 int config_reload_log_level(const struct config *config, enum log_level *ret_level, struct err *err);
 
 void config_print_help(FILE *out);

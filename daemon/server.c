@@ -170,14 +170,16 @@ static void on_hangup(uv_signal_t *handle, int signum)
     enum log_level level;
     struct err err = { 0 };
 
-    notify_reloading();
+    if (s->api.ready && !s->api.draining) /* or else the service manager is told of that later, or nothing more */
+        notify_reloading();
     if (config_reload_log_level(s->config, &level, &err) < 0) {
         log_error("reload: %s; nothing is changed", err_text(&err));
     } else {
         log_init(level, s->config->journal);
         log_info("reload: the log level is read again; other options need a restart");
     }
-    notify_send("READY=1");
+    if (s->api.ready && !s->api.draining)
+        notify_send("READY=1");
 }
 
 /* --- memory pressure --- */

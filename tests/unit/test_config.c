@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -211,6 +212,32 @@ Test(config, the_log_level_can_be_read_again)
     fclose(f);
     refused(config_reload_log_level(&config, &level, &err), "one of error");
     cr_assert_eq(level, LOG_LEVEL_ERROR);
+    config_fini(&config);
+    f = fopen(path, "w");
+    fputs("log-level = error\n", f);
+    fclose(f);
+    cr_assert_eq(LOAD("--config", path, "--log-level", "debug"), 0);
+    cr_assert_eq(config_reload_log_level(&config, &level, &err), 0);
+    cr_assert_eq(level, LOG_LEVEL_DEBUG, "the command line wins, also later");
+    config_fini(&config);
+    unlink(path);
+    free(path);
+}
+
+/* As many reloads as a year may bring leave nothing behind. */
+Test(config, what_is_read_is_freed)
+{
+    char *path = write_file("model = m\nsocket = s\nlisten = l:1\nstate-dir = d\npack = p\nalias = a\n"
+                            "record-routing = a-name-that-is-long-enough-to-count.csv\n");
+    enum log_level level;
+    size_t before = 0;
+
+    cr_assert_eq(LOAD("--config", path), 0);
+    for (int i = 0; i < 1000; i++) {
+        cr_assert_eq(config_reload_log_level(&config, &level, &err), 0);
+        before = i == 0 ? mallinfo2().uordblks : before;
+    }
+    cr_assert_lt(mallinfo2().uordblks, before + 1000);
     config_fini(&config);
     unlink(path);
     free(path);
