@@ -157,27 +157,39 @@ static void name_tcp(struct listener *l)
         snprintf(l->name, sizeof(l->name), strchr(host, ':') ? "http://[%s]:%s" : "http://%s:%s", host, port);
 }
 
+static int bind_tcp(const struct addrinfo *at)
+{
+    int fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1, errnum;
+
+    if (fd < 0)
+        return -errno;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
+        bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
+        return fd;
+    errnum = errno;
+    close(fd);
+    return -errnum;
+}
+
 int listen_tcp(const char *address, struct listener *ret_listener, bool *ret_loopback, struct err *err)
 {
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *list;
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *list, *at;
     struct listener l = { .fd = -1 };
     char host[256];
     const char *port = NULL;
-    int one = 1, r = split_address(address, host, sizeof(host), &port, err);
+    int r = split_address(address, host, sizeof(host), &port, err), first = 0;
 
     if (r < 0)
         return r;
     r = getaddrinfo(host, port, &hints, &list);
     if (r != 0)
         return err_set(err, -EADDRNOTAVAIL, "listen '%s': %s", address, gai_strerror(r));
-    l.fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (l.fd < 0 || setsockopt(l.fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-        bind(l.fd, list->ai_addr, list->ai_addrlen) < 0 || listen(l.fd, BACKLOG) < 0) {
-        r = err_sys(err, errno, "listen '%s'", address);
-        if (l.fd >= 0)
-            close(l.fd);
+    for (at = list; at && (l.fd = bind_tcp(at)) < 0; at = at->ai_next)
+        first = first < 0 ? first : l.fd;
+    if (!at) {
+        r = err_sys(err, -first, "listen '%s'", address);
     } else {
-        *ret_loopback = is_loopback(list->ai_addr);
+        *ret_loopback = is_loopback(at->ai_addr);
         name_tcp(&l);
         *ret_listener = l;
     }

@@ -27,7 +27,8 @@ struct listener {
 };
 
 int listen_unix(const char *path, struct listener *ret_listener, struct err *err);
-/* "127.0.0.1:8080", "[::1]:8080", "localhost:0". `ret_loopback` tells whether only this machine can reach it. */
+/* "127.0.0.1:8080", "[::1]:8080", "localhost:0"; of several addresses the first that can be had. `ret_loopback` tells
+ * whether only this machine can reach it. */
 int listen_tcp(const char *address, struct listener *ret_listener, bool *ret_loopback, struct err *err);
 
 /* Sockets passed by the service manager (LISTEN_FDS): each checked to be a listening stream socket. Returns their

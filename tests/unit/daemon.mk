@@ -9,6 +9,7 @@ daemon_tests = \
 	tests/unit/test_http_parse \
 	tests/unit/test_jbuf \
 	tests/unit/test_json_tree \
+	tests/unit/test_listen \
 	tests/unit/test_pressure \
 	tests/unit/test_processor \
 	tests/unit/test_queue \
@@ -53,6 +54,11 @@ tests_unit_test_jbuf_LDADD = libdaemon.a $(LIBS_BASE) -lm $(CRITERION_LIBS)
 tests_unit_test_json_tree_SOURCES = tests/unit/test_json_tree.c
 tests_unit_test_json_tree_CPPFLAGS = $(CRITERION_CPPFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_json_tree_LDADD = libdaemon.a $(JANSSON_LIBS) $(CRITERION_LIBS)
+
+tests_unit_test_listen_SOURCES = tests/unit/test_listen.c
+tests_unit_test_listen_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_listen_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo
+tests_unit_test_listen_LDADD = libdaemon.a $(LIBS_BASE) $(CRITERION_LIBS)
 
 tests_unit_test_processor_SOURCES = tests/unit/test_processor.c
 tests_unit_test_processor_CPPFLAGS = $(CRITERION_CPPFLAGS)
