@@ -30,7 +30,7 @@ void api_error_from(struct api_error *e, int code, const char *text)
     } known[] = {
         { -EINVAL, 400, "invalid_request_error", NULL },
         { ERR_UNSUPPORTED, 400, "invalid_request_error", "unsupported" },
-        { ERR_TOO_LONG, 413, "invalid_request_error", "context_length_exceeded" },
+        { ERR_TOO_LONG, 400, "invalid_request_error", "context_length_exceeded" },
         { ERR_BUSY, 503, "server_error", "server_busy" },
         { ERR_CANCELED, 503, "server_error", "shutting_down" },
         { -ENOMEM, 503, "server_error", "out_of_memory" },

@@ -133,7 +133,7 @@ Test(api_error, codes_have_their_status)
     static const struct {
         int code, status;
         const char *name;
-    } want[] = { { ERR_TOO_LONG, 413, "context_length_exceeded" },
+    } want[] = { { ERR_TOO_LONG, 400, "context_length_exceeded" },
                  { ERR_BUSY, 503, "server_busy" },
                  { ERR_CANCELED, 503, "shutting_down" },
                  { ERR_CHECKSUM, 500, "checksum_mismatch" },
