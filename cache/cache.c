@@ -71,7 +71,7 @@ uint64_t cache_overhead_bytes(const struct expert_layout *layout, const struct c
     else /* not known yet */
         n_slots = n_keys;
     return (64 << 10) + (options->no_shadow ? 0 : shadow_bytes(layout->n_layers, layout->n_experts)) + n_keys * 512 +
-           n_slots * 512 + (uint64_t)layout->n_experts * 64 + depth_of(options) * (12ULL << 10);
+           n_slots * 512 + (uint64_t)layout->n_experts * 160 + depth_of(options) * (12ULL << 10);
 }
 
 static void describe(struct cache *c, const char *engine, const char *why)
@@ -113,6 +113,7 @@ static int reading_open(struct cache *c, const struct cache_options *options, st
                                              .piece_bytes = piece_of(options),
                                              .by_part = options->read_by_part,
                                              .on_end = cache_on_end,
+                                             .on_room = cache_feed,
                                              .ctx = c };
     int rc = engine_open(c, options, &io_options, &reader_options.io, err);
 
@@ -124,6 +125,7 @@ static int tables_alloc(struct cache *c, struct err *err)
     uint32_t n_experts = c->layout->n_experts;
 
     c->request.ready = mem_calloc(n_experts, sizeof(*c->request.ready));
+    c->request.missing = mem_calloc(n_experts, sizeof(*c->request.missing));
     c->request.slot = mem_calloc(n_experts, sizeof(*c->request.slot));
     c->request.asked_ns = mem_calloc(n_experts, sizeof(*c->request.asked_ns));
     c->named = mem_calloc(n_experts, sizeof(*c->named));
@@ -132,10 +134,21 @@ static int tables_alloc(struct cache *c, struct err *err)
     c->slot_index = mem_calloc(c->slots.n_slots, sizeof(*c->slot_index));
     c->slot_reread = mem_calloc(c->slots.n_slots, sizeof(*c->slot_reread));
     c->pack_bad = mem_calloc(c->pack != NULL ? (size_t)c->layout->n_layers * n_experts : 1, sizeof(*c->pack_bad));
-    if (c->request.ready == NULL || c->request.slot == NULL || c->request.asked_ns == NULL || c->named == NULL ||
-        c->index_of == NULL || c->slot_index == NULL || c->found == NULL || c->slot_reread == NULL ||
-        c->pack_bad == NULL)
+    if (c->request.ready == NULL || c->request.missing == NULL || c->request.slot == NULL ||
+        c->request.asked_ns == NULL || c->named == NULL || c->index_of == NULL || c->slot_index == NULL ||
+        c->found == NULL || c->slot_reread == NULL || c->pack_bad == NULL)
         return err_sys(err, ENOMEM, "expert cache");
+    return 0;
+}
+
+static int wishes_alloc(struct cache *c, struct err *err)
+{
+    c->n_wishes_max = 2 * c->layout->n_experts;
+    for (int i = 0; i < READER_PRIORITIES - READER_HINT; i++) {
+        c->wishes[i].wish = mem_calloc(c->n_wishes_max, sizeof(*c->wishes[i].wish));
+        if (c->wishes[i].wish == NULL)
+            return err_sys(err, ENOMEM, "expert cache");
+    }
     return 0;
 }
 
@@ -169,6 +182,8 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
         rc = slots_init(&c->slots, layout, c->files.block, options->slot_budget, options->policy, err);
     if (rc == 0)
         rc = tables_alloc(c, err);
+    if (rc == 0)
+        rc = wishes_alloc(c, err);
     if (rc == 0 && !options->no_shadow)
         rc = shadow_init(c, err);
     if (rc == 0)
@@ -202,7 +217,10 @@ void cache_close(struct cache *cache)
     mem_free(cache->named);
     mem_free(cache->request.asked_ns);
     mem_free(cache->request.slot);
+    mem_free(cache->request.missing);
     mem_free(cache->request.ready);
+    mem_free(cache->wishes[1].wish);
+    mem_free(cache->wishes[0].wish);
     slots_fini(&cache->slots);
     files_fini(&cache->files);
     mem_free(cache);
@@ -259,11 +277,11 @@ int cache_keep(struct cache *cache, struct err *err)
 
 bool cache_idle(struct cache *cache)
 {
-    if (!reader_idle(cache->reader)) {
+    if (cache_hinting(cache)) {
         int rc = reader_pump(cache->reader, true, NULL);
 
         cache_counters_update(cache);
-        return rc == 0 && !reader_idle(cache->reader);
+        return rc == 0 && cache_hinting(cache);
     }
     if (cache->measure.drive.measuring) {
         cache_measure_step(cache);
@@ -281,13 +299,16 @@ const uint32_t *cache_heat(const struct cache *cache, uint32_t layer_index)
 
 uint32_t cache_free_slots(const struct cache *cache, uint32_t layer_index, uint32_t *ret_class)
 {
+    uint32_t n_wishes = cache_wishes(cache), n_free;
+
     *ret_class = cache->slots.class_of_layer[layer_index];
-    return cache->slots.n_free[*ret_class];
+    n_free = cache->slots.n_free[*ret_class];
+    return n_free > n_wishes ? n_free - n_wishes : 0;
 }
 
 bool cache_hinting(const struct cache *cache)
 {
-    return !reader_idle(cache->reader);
+    return cache_wishes(cache) > 0 || !reader_idle(cache->reader);
 }
 
 const char *cache_describe(const struct cache *cache)

@@ -129,7 +129,7 @@ void cache_drive(const struct cache *cache, struct cache_drive *ret_drive);
 /* How often each expert of a layer was asked for lately, kept over restarts: [n_experts], lent. layer_index is the
  * index into the layout's layers. */
 const uint32_t *cache_heat(const struct cache *cache, uint32_t layer_index);
-/* Slots of a layer's class that hold nothing; the class is a number below 4. */
+/* Slots of a layer's class that hold nothing, less what hints still wish; the class is a number below 4. */
 uint32_t cache_free_slots(const struct cache *cache, uint32_t layer_index, uint32_t *ret_class);
 /* Whether reads for hints wait or are in flight. */
 bool cache_hinting(const struct cache *cache);

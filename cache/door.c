@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "cache/state.h"
 
-#include "base/arith.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -95,14 +94,6 @@ static int request_check(struct cache *c, uint32_t layer, const uint16_t *ids, s
     return rc;
 }
 
-/* Take back a slot that is being read for nobody. */
-static void slot_withdraw(struct cache *c, uint32_t slot)
-{
-    slots_drop(&c->slots, slot);
-    c->slot_reread[slot] = false;
-    reader_drop(c->reader, slot);
-}
-
 /* The truth is known: what was guessed for this layer, is still being read and is not named need not arrive. */
 static void guesses_withdraw(struct cache *c)
 {
@@ -111,78 +102,8 @@ static void guesses_withdraw(struct cache *c)
 
         if (slot != SLOT_NONE && c->slots.slot[slot].hinted && c->named[e] != c->naming &&
             !reader_arrived(c->reader, slot))
-            slot_withdraw(c, slot);
+            cache_slot_withdraw(c, slot);
     }
-}
-
-static bool hint_withdraw(struct cache *c, uint32_t class)
-{
-    const struct slot_class *sc = &c->slots.plan.class[class];
-
-    for (uint32_t slot = sc->first_slot; slot < sc->first_slot + sc->n_slots; slot++)
-        if (c->slots.slot[slot].state == SLOT_READING && !cache_slot_wanted(c, slot)) {
-            slot_withdraw(c, slot);
-            return true;
-        }
-    return false;
-}
-
-/* There is a slot for everyone that room_check lets in: a slot that is neither found nor on its way is our own mistake,
- * and no wait would mend it. */
-static int slot_missing(const struct cache *c, uint32_t class, struct err *err)
-{
-    return err_set(err, -ENOBUFS,
-                   "no slot for an expert: of %u, %u are pinned, %u being filled from elsewhere, none read",
-                   c->slots.plan.class[class].n_live, c->slots.n_pinned[class], c->slots.n_lent[class]);
-}
-
-/* A slot for a needed expert: request_check has made sure that there is one once hints are withdrawn and what they have
- * in flight has ended, which is the only wait here. */
-static int slot_take(struct cache *c, uint32_t class, uint32_t key, uint32_t *ret_slot, struct err *err)
-{
-    for (;;) {
-        uint32_t slot = slots_take(&c->slots, class, key, false);
-        int rc;
-
-        if (slot != SLOT_NONE) {
-            *ret_slot = slot;
-            return 0;
-        }
-        if (hint_withdraw(c, class) || slots_expect_none(&c->slots, class))
-            continue;
-        if (reader_idle(c->reader))
-            return slot_missing(c, class, err);
-        rc = reader_pump(c->reader, true, err);
-        if (rc < 0)
-            return rc;
-    }
-}
-
-/* Its bytes are in memory; they may have to be checked yet. */
-static bool is_there(const struct cache *c, uint32_t slot)
-{
-    return c->slots.slot[slot].state == SLOT_READY || reader_arrived(c->reader, slot);
-}
-
-static void slot_want(struct cache *c, uint32_t slot, size_t index)
-{
-    struct slot *s = &c->slots.slot[slot];
-
-    if (s->guessed)
-        cache_count(is_there(c, slot) ? &c->counters.hint_hits : &c->counters.hint_late, 1);
-    s->wanted = c->slots.request;
-    s->hinted = s->guessed = false;
-    c->slot_index[slot] = (uint16_t)index;
-    c->request.slot[index] = slot;
-}
-
-static void slot_read(struct cache *c, uint32_t slot, enum reader_priority priority)
-{
-    struct extent extent;
-
-    c->slots.slot[slot].packed = c->pack != NULL && !c->pack_bad[c->slots.slot[slot].key];
-    cache_slot_extent(c, slot, &extent);
-    reader_add(c->reader, slot, &extent, c->slots.slot[slot].data, priority);
 }
 
 /* Resident experts first, so that none of them falls victim to a missing one. */
@@ -193,45 +114,25 @@ static void request_hits(struct cache *c, const uint16_t *ids, size_t n)
     size_t n_hits = 0;
 
     for (size_t i = 0; i < n; i++) {
-        uint32_t key = key_of(c, r->layer_index, ids[i]), slot = slots_find(&c->slots, key);
+        uint32_t key = key_of(c, r->layer_index, ids[i]);
 
         catalog_heat_add(c->catalog, key);
         r->slot[i] = SLOT_NONE;
         r->asked_ns[i] = now_ns;
-        if (slot == SLOT_NONE)
-            continue;
-        n_hits += is_there(c, slot);
-        slot_want(c, slot, i);
-        slots_use(&c->slots, slot);
-        if (c->slots.slot[slot].state == SLOT_READY)
-            cache_request_ready(c, i);
-        else
-            reader_promote(c->reader, slot, READER_DEMAND);
+        n_hits += cache_request_find(c, i, key);
     }
     cache_count(&c->counters.hits, n_hits);
     cache_count(&c->counters.misses, n - n_hits);
 }
 
-/* In order of ids, which is the file's order. */
-static int request_misses(struct cache *c, struct err *err)
+/* In order of ids, which is the file's order. They get slots as their reads can start. */
+static void request_misses(struct cache *c)
 {
     struct request *r = &c->request;
-    uint32_t class = c->slots.class_of_layer[r->layer_index];
 
-    for (uint32_t e = 0; e < c->layout->n_experts && r->code == 0; e++) {
-        size_t index = c->index_of[e];
-        uint32_t slot = 0;
-        int rc;
-
-        if (c->named[e] != c->naming || r->slot[index] != SLOT_NONE)
-            continue;
-        rc = slot_take(c, class, key_of(c, r->layer_index, e), &slot, err);
-        if (rc < 0)
-            return rc;
-        slot_want(c, slot, index);
-        slot_read(c, slot, READER_DEMAND);
-    }
-    return reader_poll(c->reader, err);
+    for (uint32_t e = 0; e < c->layout->n_experts; e++)
+        if (c->named[e] == c->naming && r->slot[c->index_of[e]] == SLOT_NONE)
+            r->missing[r->n_missing++] = (uint16_t)e;
 }
 
 static void request_drop(struct cache *c);
@@ -249,10 +150,13 @@ static int door_request(struct expert_door *door, uint32_t layer, const uint16_t
     c->request.layer_index = layer_index;
     c->request.n = n;
     c->request.n_given = c->request.n_ready = c->request.ready_head = 0;
+    c->request.n_missing = c->request.missing_head = 0;
     c->request.code = 0;
+    cache_wishes_end(c, c->slots.request);
     request_hits(c, ids, n);
     guesses_withdraw(c);
-    rc = request_misses(c, err);
+    request_misses(c);
+    rc = reader_poll(c->reader, err);
     if (rc < 0)
         request_drop(c);
     cache_counters_update(c);
@@ -292,6 +196,20 @@ static int give_ready(struct cache *c, size_t *ret_index, struct expert_view *re
     return 1;
 }
 
+/* There is a slot for everyone that room_check lets in: one who has none while nothing is being read is our own
+ * mistake, and no wait would mend it. */
+static int missing_check(const struct cache *c, struct err *err)
+{
+    const struct request *r = &c->request;
+    uint32_t class = c->slots.class_of_layer[r->layer_index];
+
+    if (r->missing_head == r->n_missing || r->ready_head < r->n_ready || !reader_idle(c->reader))
+        return 0;
+    return err_set(err, -ENOBUFS,
+                   "no slot for an expert: of %u, %u are pinned, %u being filled from elsewhere, none read",
+                   c->slots.plan.class[class].n_live, c->slots.n_pinned[class], c->slots.n_lent[class]);
+}
+
 /* Even when an expert is ready, see first to what has arrived: the drive must not run dry while we compute. What has
  * arrived is checked when there is nothing else to do, that is when the caller would wait. */
 static int take(struct cache *c, bool may_wait, size_t *ret_index, struct expert_view *ret_view, struct err *err)
@@ -303,6 +221,8 @@ static int take(struct cache *c, bool may_wait, size_t *ret_index, struct expert
         uint64_t start_ns = clock_ns();
 
         rc = reader_pump(c->reader, true, err);
+        if (rc == 0)
+            rc = missing_check(c, err);
         cache_count(&c->counters.wait_ns, clock_ns() - start_ns);
     }
     cache_counters_update(c);
@@ -328,11 +248,15 @@ static int door_try_next(struct expert_door *door, size_t *ret_index, struct exp
     return take(of(door), false, ret_index, ret_view, err);
 }
 
+/* A burst that is done with an expert does not come back to it. */
 static void door_release(struct expert_door *door, const struct expert_view *view)
 {
     struct cache *c = of(door);
+    struct slot *s = view->pin;
 
-    slots_unpin(&c->slots, (uint32_t)((struct slot *)view->pin - c->slots.slot));
+    slots_unpin(&c->slots, (uint32_t)(s - c->slots.slot));
+    if (door->burst && s->n_pins == 0)
+        s->wanted = 0;
 }
 
 /* What it has in flight need not arrive. */
@@ -344,9 +268,9 @@ static void request_drop(struct cache *c)
         uint32_t slot = r->slot[i];
 
         if (slot != SLOT_NONE && c->slots.slot[slot].state == SLOT_READING)
-            slot_withdraw(c, slot);
+            cache_slot_withdraw(c, slot);
     }
-    r->n = r->n_given = r->n_ready = r->ready_head = 0;
+    r->n = r->n_given = r->n_ready = r->ready_head = r->n_missing = r->missing_head = 0;
     r->code = 0;
     c->slots.request++;
 }
@@ -373,42 +297,23 @@ static uint64_t requests_until(const struct cache *c, uint32_t layer_index)
     return layer_index > here && layer_index - here <= HINT_FARTHEST ? layer_index - here : 1;
 }
 
-/* Resident ones stay until then; for the others reading begins, as long as slots are to be had. */
-static bool hint_one(struct cache *c, uint32_t layer_index, uint32_t key)
-{
-    uint64_t n_requests = requests_until(c, layer_index), until = c->slots.request + n_requests - 1;
-    enum reader_priority priority = n_requests > 1 ? READER_FAR : READER_HINT;
-    uint32_t slot = slots_find(&c->slots, key);
-
-    if (slot != SLOT_NONE) {
-        c->slots.slot[slot].expected = u64_max(c->slots.slot[slot].expected, until);
-        if (c->slots.slot[slot].state == SLOT_READING)
-            reader_promote(c->reader, slot, priority);
-        return true;
-    }
-    slot = slots_take_ahead(&c->slots, c->slots.class_of_layer[layer_index], key, until);
-    if (slot == SLOT_NONE)
-        return false;
-    slot_read(c, slot, priority);
-    cache_count(&c->counters.hint_reads, 1);
-    return true;
-}
-
+/* Resident ones stay until then; for the others reading begins as there is room, and as long as slots are to be had. */
 static void door_hint(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n)
 {
     struct cache *c = of(door);
     int found = expert_layout_find(c->layout, layer);
-    uint32_t index = (uint32_t)found;
+    uint64_t n_requests = found < 0 ? 0 : requests_until(c, (uint32_t)found);
+    enum reader_priority priority = n_requests > 1 ? READER_FAR : READER_HINT;
 
-    if (found < 0)
-        return;
-    /* Who is there first, so that nobody expected falls victim to another. */
-    for (size_t i = 0; i < n; i++)
-        if (ids[i] < c->layout->n_experts && slots_find(&c->slots, key_of(c, index, ids[i])) != SLOT_NONE)
-            hint_one(c, index, key_of(c, index, ids[i]));
-    for (size_t i = 0; i < n; i++)
-        if (ids[i] < c->layout->n_experts && !hint_one(c, index, key_of(c, index, ids[i])))
-            break;
+    for (size_t i = 0; i < n && found >= 0; i++) {
+        struct wish wish = { .until = c->slots.request + n_requests - 1 };
+
+        if (ids[i] >= c->layout->n_experts)
+            continue;
+        wish.key = key_of(c, (uint32_t)found, ids[i]);
+        if (!cache_wish_found(c, priority, &wish))
+            cache_wish(c, priority, &wish);
+    }
     reader_poll(c->reader, NULL);
     cache_counters_update(c);
 }

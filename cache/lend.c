@@ -12,7 +12,7 @@ bool cache_has(const struct cache *c, uint32_t key)
 
 bool cache_lend(struct cache *c, uint32_t key, struct expert_view *ret_view)
 {
-    if (!cache_has(c, key))
+    if (!cache_has(c, key) || !cache_can_spare(c, c->slots.class_of_layer[key / c->layout->n_experts]))
         return false;
     slots_pin(&c->slots, slots_find(&c->slots, key));
     cache_view_fill(c, slots_find(&c->slots, key), ret_view);
@@ -38,7 +38,7 @@ bool cache_make_room(struct cache *c, uint32_t key, uint32_t *ret_slot, struct e
 {
     uint32_t class = c->slots.class_of_layer[key / c->layout->n_experts], slot;
 
-    if (slots_find(&c->slots, key) != SLOT_NONE)
+    if (slots_find(&c->slots, key) != SLOT_NONE || c->slots.n_free[class] <= cache_missing(c, class))
         return false;
     slot = slots_take(&c->slots, class, key, true);
     if (slot == SLOT_NONE)

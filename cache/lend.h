@@ -15,7 +15,7 @@
 
 /* Whether the expert lies in RAM, read and checked. */
 bool cache_has(const struct cache *cache, uint32_t key);
-/* Pin an expert that lies in RAM; false when it does not. */
+/* Pin an expert that lies in RAM; false when it does not, or when the open request would be left without a slot. */
 bool cache_lend(struct cache *cache, uint32_t key, struct expert_view *ret_view);
 /* Its slot is worth more than it: free again, unless somebody has pinned it. */
 void cache_forget(struct cache *cache, uint32_t key);
@@ -23,8 +23,9 @@ void cache_forget(struct cache *cache, uint32_t key);
 void cache_heat_add(struct cache *cache, uint32_t key);
 
 /* A free slot to be filled by somebody else with an expert's weights, laid out as after a read: `ret_view` says where
- * the parts go. Nobody is evicted; false when there is none. It is nobody's until cache_adopt, which makes it the
- * expert's when `good`, and free otherwise, or when the expert has come by another way meanwhile.
+ * the parts go. Nobody is evicted; false when there is none that the open request leaves. It is nobody's until
+ * cache_adopt, which makes it the expert's when `good`, and free otherwise, or when the expert has come by another way
+ * meanwhile.
  * Until then the door refuses (-EBUSY) a request that would need that slot too. */
 bool cache_make_room(struct cache *cache, uint32_t key, uint32_t *ret_slot, struct expert_view *ret_view);
 void cache_adopt(struct cache *cache, uint32_t key, uint32_t slot, bool good);

@@ -111,12 +111,14 @@ static bool used_here(const struct scored *s, uint32_t key)
     return key / s->n_experts == s->layer && s->past[key].last == s->pass;
 }
 
-static uint32_t next_candidate(struct scored *s, bool (*may_go)(const void *ctx, uint32_t slot), const void *ctx)
+/* A burst may be done with somebody at its own layer since the scan, who goes before all of those ahead. */
+static uint32_t next_candidate(struct scored *s, bool fresh, bool (*may_go)(const void *ctx, uint32_t slot),
+                               const void *ctx)
 {
-    while (s->next_candidate < s->n_candidates) {
-        uint32_t slot = s->candidate[s->next_candidate++].slot;
+    while (s->next_candidate < s->n_candidates && (fresh || !s->candidate[s->next_candidate].ahead)) {
+        uint32_t slot = s->candidate[s->next_candidate++].slot, key = s->key_of[slot];
 
-        if (s->key_of[slot] != SLOT_NONE && !used_here(s, s->key_of[slot]) && may_go(ctx, slot))
+        if (key != SLOT_NONE && (s->burst || !used_here(s, key)) && may_go(ctx, slot))
             return slot;
     }
     return SLOT_NONE;
@@ -129,10 +131,10 @@ static uint32_t scored_victim(struct policy *policy, uint32_t slot_class,
     uint32_t slot = SLOT_NONE;
 
     if (s->scan_valid && s->scan_class == slot_class)
-        slot = next_candidate(s, may_go, ctx);
+        slot = next_candidate(s, false, may_go, ctx);
     if (slot == SLOT_NONE) {
         scan(s, slot_class, may_go, ctx);
-        slot = next_candidate(s, may_go, ctx);
+        slot = next_candidate(s, true, may_go, ctx);
     }
     if (slot == SLOT_NONE && s->n_candidates > 0) /* all of them used here: the greatest that may go, after all */
         slot = s->candidate[0].slot;

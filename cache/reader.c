@@ -280,14 +280,36 @@ static bool hint_room(const struct reader *r)
     return r->depth - r->n_free_pieces < (r->depth + 1) / 2;
 }
 
+/* A range waits for a drive that has the least in flight; by part, all must be known to be put in order. */
+static bool is_fed(const struct reader *r, const struct queue *q)
+{
+    uint32_t first = queue_pick(r, q), on_drive = first != NONE ? r->on_drive[drive_of(r, first)] : 0;
+
+    if (first == NONE || r->options.by_part)
+        return false;
+    for (uint32_t d = 0; d < r->options.files->n_drives; d++)
+        if (r->on_drive[d] < on_drive)
+            return false;
+    return true;
+}
+
+static bool has_next(struct reader *r, enum reader_priority priority)
+{
+    const struct queue *q = &r->queue[priority];
+
+    while (r->options.on_room != NULL && !is_fed(r, q) && r->options.on_room(r->options.ctx, priority))
+        ;
+    return q->first != NONE;
+}
+
 static void submit_room(struct reader *r)
 {
     size_t n = 0;
 
-    while (r->n_free_pieces > 0 && r->queue[READER_DEMAND].first != NONE)
+    while (r->n_free_pieces > 0 && has_next(r, READER_DEMAND))
         piece_cut(r, &r->queue[READER_DEMAND], &n);
     for (int p = READER_HINT; p <= READER_FAR; p++)
-        while (hint_room(r) && r->queue[p].first != NONE)
+        while (hint_room(r) && has_next(r, (enum reader_priority)p))
             piece_cut(r, &r->queue[p], &n);
     if (n > 0)
         r->options.io->ops->submit(r->options.io, r->batch, n);

@@ -4,7 +4,8 @@
  *
  * A job reads one extent into one slot. Its ranges wait in one of the queues, demand before hints, near ones before
  * far ones, and are cut into pieces of piece_bytes as the engine has room: `depth` pieces in flight, hints only while
- * no demand waits and less than half of depth is in flight, so that demand finds the drive half free. With files on
+ * no demand waits and less than half of depth is in flight, so that demand finds the drive half free. A queue that runs
+ * dry is filled from on_room, so that whoever adds jobs can leave it until a read can start. With files on
  * several drives, the next piece is of the first range that waits for the drive with the least in flight: all of them
  * are busy. A short read is continued; EINTR and EAGAIN are tried again; any other error is tried once more and then
  * fails the job.
@@ -39,6 +40,9 @@ struct reader_options {
     uint32_t piece_bytes; /* a multiple of 4096 */
     bool by_part;         /* every expert's gate and up before any down, instead of expert after expert */
     void (*on_end)(void *ctx, uint32_t slot, int code, const struct err *err);
+    /* A read of that urgency could start and none waits: reader_add one. False when there is none to add. Called from
+     * within poll, pump and drop; may call add, promote and drop. NULL: nobody is asked. */
+    bool (*on_room)(void *ctx, enum reader_priority priority);
     void *ctx;
 };
 

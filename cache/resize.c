@@ -49,6 +49,7 @@ static int settle(struct cache *c, struct err *err)
             return err_set(err, -EBUSY, "%u slots are pinned: release views first", c->slots.n_pinned[class]);
         else if (c->slots.n_lent[class] > 0)
             return err_set(err, -EBUSY, "%u slots are being filled from elsewhere", c->slots.n_lent[class]);
+    cache_wishes_end(c, UINT64_MAX);
     while (rc == 0 && !reader_idle(c->reader))
         rc = reader_pump(c->reader, true, err);
     return rc;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * state.h: what cache.c (open, close, figures), door.c (requests) and arrival.c (what was read) share. For these only.
+ * state.h: what cache.c (open, close, figures), door.c (requests), feed.c (slots for what is to be read) and
+ * arrival.c (what was read) share. For these only.
  *
  * Where a slot's bytes come from, the pack or the model's files, is decided when its reading begins (slot.packed), for
  * the two put the parts in different places.
@@ -24,11 +25,24 @@ struct request {
     uint32_t layer_index;
     size_t n, n_given;
     size_t ready_head, n_ready;
+    size_t missing_head, n_missing;
     uint16_t *ready;    /* [n_experts] indices into ids in order of arrival, from ready_head */
+    uint16_t *missing;  /* [n_experts] that have no slot yet, in the file's order, from missing_head */
     uint32_t *slot;     /* [n_experts] of each index; SLOT_NONE before it has one */
     uint64_t *asked_ns; /* [n_experts] of each index that was missing */
     int code;           /* the first failure */
     struct err err;
+};
+
+/* What a hint would have read, and the last request before the one that is to find it. */
+struct wish {
+    uint64_t until;
+    uint32_t key;
+};
+
+struct wishes {
+    struct wish *wish; /* [n_wishes_max], first come first */
+    uint32_t n;
 };
 
 struct cache_counters {
@@ -60,6 +74,8 @@ struct cache {
     struct reader *reader;
     struct catalog *catalog;
     struct request request;
+    struct wishes wishes[READER_PRIORITIES - READER_HINT];
+    uint32_t n_wishes_max;
     int changed;          /* what the last look at the files found */
     uint64_t naming;      /* number of the last list of ids */
     uint64_t *named;      /* [n_experts] the list that named it last */
@@ -88,6 +104,25 @@ void cache_on_end(void *ctx, uint32_t slot, int code, const struct err *err);
 /* The slots in pieces to register with the engine, none cutting a slot in two; always as many, whatever has been given
  * back: such pieces are shorter, or empty. In resize.c. */
 uint32_t cache_buffers(const struct slots *slots, struct iovec buffers[CACHE_BUFFERS_MAX]);
+/* reader_options.on_room: a slot, and a read, for the next that the request is short of or that a hint wishes. False
+ * when there is none, or no slot for it now. In feed.c, and so the others down to cache_wishes. */
+bool cache_feed(void *ctx, enum reader_priority priority);
+/* An expert of the request that has a slot: it is used. Returns whether it is there already. */
+bool cache_request_find(struct cache *c, size_t index, uint32_t key);
+/* Take back a slot that is being read for nobody. */
+void cache_slot_withdraw(struct cache *c, uint32_t slot);
+/* Experts that the request has no slot for yet, of a class. */
+size_t cache_missing(const struct cache *c, uint32_t class);
+/* Whether there are slots for them even when one more is pinned. */
+bool cache_can_spare(const struct cache *c, uint32_t class);
+/* To be read when there is room; false when too many wait. */
+bool cache_wish(struct cache *c, enum reader_priority priority, const struct wish *wish);
+/* One that has a slot stays there for as long; false when it has none. */
+bool cache_wish_found(struct cache *c, enum reader_priority priority, const struct wish *wish);
+/* A request begins: what was wished for before it is void. */
+void cache_wishes_end(struct cache *c, uint64_t request);
+uint32_t cache_wishes(const struct cache *c);
+
 /* The most that any request may name. */
 size_t cache_max_request(const struct cache *cache);
 

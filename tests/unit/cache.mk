@@ -1,5 +1,5 @@
 if HAVE_CRITERION
-cache_tests = tests/unit/test_cache tests/unit/test_catalog tests/unit/test_drive tests/unit/test_io tests/unit/test_lend tests/unit/test_slots tests/unit/test_sum tests/unit/test_warmup tests/unit/test_cache_budget \
+cache_tests = tests/unit/test_cache tests/unit/test_door_burst tests/unit/test_catalog tests/unit/test_drive tests/unit/test_io tests/unit/test_lend tests/unit/test_slots tests/unit/test_sum tests/unit/test_warmup tests/unit/test_cache_budget \
 	tests/unit/test_pack tests/unit/test_pack_write
 check_PROGRAMS += $(cache_tests)
 TESTS += $(cache_tests)
@@ -11,6 +11,10 @@ support_cache = tests/support/expert_file.c tests/support/expert_file.h \
 tests_unit_test_cache_SOURCES = tests/unit/test_cache.c $(support_cache)
 tests_unit_test_cache_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_cache_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
+
+tests_unit_test_door_burst_SOURCES = tests/unit/test_door_burst.c $(support_cache)
+tests_unit_test_door_burst_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_door_burst_LDADD = $(LIBS_CACHE) $(SYS_CACHE) $(CRITERION_LIBS)
 
 tests_unit_test_catalog_SOURCES = tests/unit/test_catalog.c $(support_cache)
 tests_unit_test_catalog_CPPFLAGS = $(CRITERION_CPPFLAGS)

@@ -115,3 +115,23 @@ Test(lend, a_failed_request_leaves_pins_alone)
     cr_assert_eq(door_check_ask(cache, &file, 1, ids, n_slots, &err), 0, "%s", err_text(&err));
     cr_assert_eq(cache_resize(cache, 0, &err), 0, "%s", err_text(&err));
 }
+
+/* A request has no slots yet for most of what it misses; whoever pins or fills others meanwhile leaves it enough. */
+Test(lend, a_request_in_the_midst_of_reading_keeps_its_room)
+{
+    struct expert_view view, views[16];
+    uint32_t slot;
+    size_t index, n = n_slots - 1;
+
+    cr_assert_eq(door_check_ask(cache, &file, 0, ids, n, &err), 0, "%s", err_text(&err));
+    sim.hold = true;
+    cr_assert_eq(door->ops->request(door, 1, ids, n, &err), 0, "%s", err_text(&err));
+    cr_assert_not(cache_make_room(cache, 2 * 16, &slot, &view), "the one free slot is spoken for");
+    for (size_t i = 0, n_lent = 0; i < n_slots; i++) {
+        n_lent += cache_lend(cache, ids[i], &view);
+        cr_assert_leq(n_lent, 1, "all but one are spoken for");
+    }
+    for (size_t i = 0; i < n; i++)
+        cr_assert_eq(door->ops->next(door, &index, &views[i], &err), 1, "%s", err_text(&err));
+    door->ops->abandon(door);
+}
