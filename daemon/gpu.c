@@ -62,6 +62,7 @@ struct measure {
     const struct service *service;
     struct device *probe, *helper;    /* nothing of size is open on them */
     const struct budget_shape *shape; /* of the RAM division: as the card's memory allows */
+    uint64_t total;                   /* of RAM */
 };
 
 static void options_of(const struct service *service, const struct forward_options *forward,
@@ -154,7 +155,7 @@ static void measure_memory(const void *ctx, const struct budget_shape *unused, s
     if (m->helper != NULL)
         helper_options_of(service, &forward, &helper);
     *ret_needs = (struct budget_needs){
-        .activations = bytes.host,
+        .activations = bytes.host + service_samplers_bytes(service->model, m->shape, m->total),
         .device = m->helper != NULL ? cpu_device_bytes(&helper) : 0,
         .cache_overhead = cache_overhead_bytes(layout, &cache) + tier_overhead_bytes(layout, on_card),
         .slots_min = least,
@@ -228,7 +229,7 @@ int gpu_divide(struct service *service, const struct budget_wish *wish, struct e
 {
     struct gpu_options card = { .index = service->gpu.index, .max_rows = 1, .max_ff = 256, .max_expert_rows = 1 };
     struct cpu_device_options helper = { .n_threads = 1, .max_rows = 1, .max_ff = 1, .max_expert_rows = 1 };
-    struct measure m = { .service = service };
+    struct measure m = { .service = service, .total = wish->total };
     int r = service->gpu.module->open(&card, &m.probe, err);
 
     if (r == 0 && service->config->cpu_help)

@@ -9,6 +9,7 @@
 #include "daemon/processor.h"
 #include "daemon/recorder.h"
 #include "model/forward.h"
+#include "model/sampler.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -21,7 +22,7 @@
 
 #define SMALL_DEPTH 6                       /* two experts of three parts each */
 #define CODE_BY_PAGE ((uint64_t)1344 << 10) /* all that ever runs while serving, on x86-64 with glibc 2.36 */
-#define STAY_ROWS 16u /* tokens: of more than these an expert's rows are worth bringing together */
+#define STAY_ROWS 16u    /* tokens: of more than these an expert's rows are worth bringing together */
 #define PREDICT_ROWS 64u /* likewise: more choose nearly every expert anyway */
 
 /* The measuring functions ask a device; this one has opened nothing of size. */
@@ -93,6 +94,14 @@ void service_cache_options(const struct service *service, struct cache_options *
         service->free_bytes > service->budget.total ? service->free_bytes - service->budget.total : 0;
 }
 
+/* A sampler for each answer at once. The reserve is meant for such, as long as they are a small part of it. */
+uint64_t service_samplers_bytes(const struct model *model, const struct budget_shape *shape, uint64_t total)
+{
+    uint64_t bytes = shape->n_seqs * sampler_bytes(model_hparams(model)->n_vocab);
+
+    return bytes - u64_min(bytes, budget_reserve(total) / 4);
+}
+
 static void measure(const void *ctx, const struct budget_shape *shape, struct budget_needs *ret_needs)
 {
     const struct measure *m = ctx;
@@ -103,19 +112,21 @@ static void measure(const void *ctx, const struct budget_shape *shape, struct bu
     struct cache_options cache;
     struct forward_bytes bytes;
 
-    service_forward_options(m->config, m->shape != NULL ? m->shape : shape, &options);
+    shape = m->shape != NULL ? m->shape : shape;
+    service_forward_options(m->config, shape, &options);
     device_options(m->config, m->model, m->n_threads, &options, &device);
     service_cache_options(&probe, &cache);
     forward_measure(m->model, m->probe, &options, &bytes);
-    *ret_needs = (struct budget_needs){ .dense = bytes.dense,
-                                        .kv = bytes.kv,
-                                        .activations = bytes.activations,
-                                        .device = cpu_device_bytes(&device),
-                                        .cache_overhead = cache_overhead_bytes(layout, &cache),
-                                        .slots_min = cache_min_bytes(layout),
-                                        /* a slot holds an expert as it lies on disk, with its unaligned ends */
-                                        .slots_max = model_expert_bytes(m->model) +
-                                                     (uint64_t)layout->n_layers * layout->n_experts * 32768 };
+    *ret_needs =
+        (struct budget_needs){ .dense = bytes.dense,
+                               .kv = bytes.kv,
+                               .activations = bytes.activations + service_samplers_bytes(m->model, shape, m->total),
+                               .device = cpu_device_bytes(&device),
+                               .cache_overhead = cache_overhead_bytes(layout, &cache),
+                               .slots_min = cache_min_bytes(layout),
+                               /* a slot holds an expert as it lies on disk, with its unaligned ends */
+                               .slots_max = model_expert_bytes(m->model) +
+                                            (uint64_t)layout->n_layers * layout->n_experts * 32768 };
 }
 
 static uint64_t free_memory(bool *ret_by_cgroup)

@@ -29,11 +29,11 @@ struct service {
     struct budget budget; /* of --memory */
     struct gpu gpu;
     uint32_t n_threads;
-    uint64_t free_bytes; /* of the machine or the control group, when we started */
-    struct pack *pack;   /* read experts from there; NULL: from the model */
+    uint64_t free_bytes;       /* of the machine or the control group, when we started */
+    struct pack *pack;         /* read experts from there; NULL: from the model */
     struct recorder *recorder; /* of routing; NULL: none */
-    bool catalog;        /* the state directory can be written */
-    const char *name;    /* under which the API shows the model; lent by config or model */
+    bool catalog;              /* the state directory can be written */
+    const char *name;          /* under which the API shows the model; lent by config or model */
     time_t started;
 };
 
@@ -55,6 +55,8 @@ void service_device_options(const struct service *service, struct cpu_device_opt
 void service_forward_options(const struct config *config, const struct budget_shape *shape,
                              struct forward_options *ret_options);
 void service_cache_options(const struct service *service, struct cache_options *ret_options);
+/* What samplers may take beyond what the reserve of a budget of `total` has for them. */
+uint64_t service_samplers_bytes(const struct model *model, const struct budget_shape *shape, uint64_t total);
 
 /* How experts are read and why so, in a log line. */
 void service_say_drive(const struct cache_drive *drive);

@@ -140,6 +140,16 @@ static int take_scratch(struct sampler *s, const struct logit_bias *bias)
     return s->ring && s->sorted && s->changed && s->block_sums && s->candidates && s->buckets ? 0 : -ENOMEM;
 }
 
+uint64_t sampler_bytes(uint32_t n_vocab)
+{
+    enum { ROUNDED_UP = 4 * 4096 }; /* what malloc adds to the larger blocks */
+    uint64_t per_token = sizeof(float) + sizeof(struct token_logit);
+
+    return sizeof(struct sampler) + ROUNDED_UP + SAMPLER_MAX_BIAS * sizeof(struct logit_bias) +
+           PENALTY_LAST_DEFAULT * 2 * sizeof(int32_t) + n_vocab * per_token +
+           (n_vocab / WEIGHTS_AT_ONCE + 1) * sizeof(double) + buckets_for(n_vocab) * sizeof(uint32_t);
+}
+
 int sampler_open(const struct sampler_options *options, uint32_t n_vocab, struct sampler **ret_sampler, struct err *err)
 {
     int r = sampler_options_check(options, n_vocab, err);

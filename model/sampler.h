@@ -52,6 +52,8 @@ void sampler_options_default(struct sampler_options *options); /* temperature 0.
 int sampler_options_check(const struct sampler_options *options, uint32_t n_vocab, struct err *err);
 int sampler_open(const struct sampler_options *options, uint32_t n_vocab, struct sampler **ret_sampler,
                  struct err *err);
+/* The most that one takes, whatever its options (penalty_last at its default). */
+uint64_t sampler_bytes(uint32_t n_vocab);
 void sampler_close(struct sampler *sampler);
 /* A token of the prompt or the answer, for the penalties. */
 void sampler_accept(struct sampler *sampler, int32_t token);

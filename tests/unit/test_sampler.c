@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -405,6 +406,36 @@ Test(sampler, no_memory_is_an_error_at_every_allocation)
     cr_assert_gt(n, 3);
     sampler_close(s);
     sampler_close(NULL);
+}
+
+static size_t allocated(void)
+{
+    struct mallinfo2 info = mallinfo2();
+
+    return info.uordblks + info.hblkhd;
+}
+
+/* Of the budget, for each answer at once. */
+Test(sampler, takes_no_more_than_it_says)
+{
+    static const uint32_t vocabularies[] = { 1, 5, 256, 4096, 32000, 50304, 151936, 262144, 1000000 };
+    static struct logit_bias bias[SAMPLER_MAX_BIAS];
+    struct sampler_options o = plain();
+
+    o.top_k = 40;
+    o.top_p = o.presence_penalty = o.min_p = 0.5f;
+    o.bias = bias;
+    o.n_bias = SAMPLER_MAX_BIAS;
+    for (size_t i = 0; i < sizeof(vocabularies) / sizeof(vocabularies[0]); i++) {
+        size_t before = allocated();
+        struct sampler *s = open_or_fail(&o, vocabularies[i]);
+        size_t taken = allocated() - before, said = sampler_bytes(vocabularies[i]);
+
+        sampler_close(s);
+        cr_expect_geq(said, taken, "%u tokens: %zu bytes taken, %zu said", vocabularies[i], taken, said);
+        cr_expect(taken == 0 || said < taken + taken / 8 + 32768, "%u tokens: %zu bytes taken, %zu said",
+                  vocabularies[i], taken, said);
+    }
 }
 
 Test(softmax, exponential_is_within_its_error)
