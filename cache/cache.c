@@ -194,6 +194,7 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
         cache_close(c);
         return rc;
     }
+    policy_recall(c->slots.policy, catalog_heat(c->catalog), layout->n_layers, layout->n_experts, layout->n_used);
     cache_pack_compare(c);
     cache_measure_init(c, options, piece_of(options), depth_of(options));
     c->door = (struct expert_door){ .ops = &door_timed_ops, .max_request = cache_max_request(c) };

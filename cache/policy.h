@@ -29,6 +29,9 @@ struct policy_ops {
     /* A request is about to name experts of a layer, as a part of a burst or not: told before their uses. NULL: bursts
      * make no difference. */
     void (*begin)(struct policy *, uint32_t layer_index, bool burst);
+    /* Before any use: an earlier run has used the expert in so many passes, and in that share of all of them. NULL: the
+     * policy begins knowing nothing. */
+    void (*recall)(struct policy *, uint32_t key, float uses, float chance);
     /* The slot's expert was used (asked for, or has just been given this slot for that). */
     void (*use)(struct policy *, uint32_t slot, uint32_t key);
     /* The slot holds an expert that nobody has asked for, of a layer ahead perhaps: a guess is no use. */
@@ -63,6 +66,9 @@ enum policy_kind {
 const char *policy_name(enum policy_kind kind);
 /* -EINVAL, with the list of names, for one that is not known. */
 int policy_parse(const char *name, enum policy_kind *ret_kind, struct err *err);
+/* What is known of earlier runs: `heat` [n_layers * n_experts] tells how often each expert was used lately, of which
+ * each pass uses n_used in a layer. To a policy that has just been opened. */
+void policy_recall(struct policy *policy, const uint32_t *heat, uint32_t n_layers, uint32_t n_experts, uint32_t n_used);
 /* `class_of` [n_slots] is borrowed; layers and experts as in keys. NULL when there is no memory. */
 struct policy *policy_open(enum policy_kind kind, uint32_t n_slots, const uint8_t *class_of, uint32_t n_classes,
                            uint32_t n_layers, uint32_t n_experts);

@@ -31,6 +31,21 @@ static void scored_begin(struct policy *policy, uint32_t layer_index, bool burst
         move_to(s, layer_index);
 }
 
+/* The sums that such uses come to when they go on for long, the last of them in the pass before the first. */
+static void scored_recall(struct policy *policy, uint32_t key, float uses, float chance)
+{
+    struct scored *s = of(policy);
+    struct past *past = &s->past[key];
+
+    s->pass = 1;
+    past->last = 0;
+    for (int i = 0; i < SCORED_RATES; i++) {
+        float at_most = s->kind->rate[i] < 1 ? chance / (1 - s->kind->rate[i]) : uses;
+
+        past->sum[i] = uses < at_most ? uses : at_most;
+    }
+}
+
 static void scored_use(struct policy *policy, uint32_t slot, uint32_t key)
 {
     struct scored *s = of(policy);
@@ -149,6 +164,7 @@ static void scored_close(struct policy *policy)
 
 static const struct policy_ops scored_ops = {
     .begin = scored_begin,
+    .recall = scored_recall,
     .use = scored_use,
     .hold = scored_hold,
     .drop = scored_drop,

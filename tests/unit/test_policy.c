@@ -121,6 +121,55 @@ Test(policy, nextuse_keeps_the_expert_in_demand)
     policy->ops->close(policy);
 }
 
+/* Experts brought by a warm-up, hottest in the first slot, and the order in which they go. */
+Test(policy, what_an_earlier_run_has_used_most_stays_longest)
+{
+    static const uint32_t uses[SLOTS] = { 80, 50, 30, 20, 14, 9, 5, 3 };
+
+    for (int kind = POLICY_LFU; kind < POLICIES; kind++) {
+        struct policy *policy = open_policy((enum policy_kind)kind);
+        uint32_t heat[LAYERS * EXPERTS] = { 0 };
+        struct toy toy;
+
+        toy_init(&toy, policy);
+        for (uint32_t slot = 0; slot < SLOTS; slot++)
+            heat[2 * EXPERTS + slot * 5 % SLOTS] = uses[slot];
+        policy_recall(policy, heat, LAYERS, EXPERTS, 2);
+        for (uint32_t slot = 0; slot < SLOTS; slot++) {
+            toy.key_of[slot] = 2 * EXPERTS + slot * 5 % SLOTS;
+            toy.slot_of[toy.key_of[slot]] = slot;
+            policy->ops->hold(policy, slot, toy.key_of[slot]);
+        }
+        toy.n_held = SLOTS;
+        for (uint32_t slot = SLOTS - 1; slot > 0; slot--) {
+            uint32_t victim = policy->ops->victim(policy, 0, may_go, &toy);
+
+            cr_expect_eq(victim, slot, "%s gives up slot %u before %u", policy->name, victim, slot);
+            policy->ops->drop(policy, slot);
+        }
+        policy->ops->close(policy);
+    }
+}
+
+/* Of those that are read anew, one that was in demand before is worth more. */
+Test(policy, what_was_used_before_is_not_taken_for_cold_when_it_comes)
+{
+    for (int kind = POLICY_LFU; kind < POLICIES; kind++) {
+        struct policy *policy = open_policy((enum policy_kind)kind);
+        uint32_t heat[LAYERS * EXPERTS] = { [1] = 40, [2] = 40 };
+        struct toy toy;
+
+        toy_init(&toy, policy);
+        policy_recall(policy, heat, LAYERS, EXPERTS, 2);
+        toy_use(&toy, 0, 1);
+        toy_use(&toy, 0, 2);
+        toy_use(&toy, 0, 7);
+        toy_use(&toy, 1, 0);
+        cr_expect_eq(policy->ops->victim(policy, 0, may_go, &toy), toy.slot_of[7], "%s", policy->name);
+        policy->ops->close(policy);
+    }
+}
+
 static void check_protection(struct policy *policy)
 {
     struct toy toy;

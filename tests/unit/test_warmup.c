@@ -103,6 +103,32 @@ Test(warmup, takes_the_hottest_that_fit)
     cache_close(cache);
 }
 
+/* Those that were asked for once make room for new ones before those that were asked for often. */
+Test(warmup, the_hottest_stay_longest)
+{
+    static const uint16_t fresh[] = { 0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 13, 14, 15 };
+    struct cache *cache;
+    struct warmup *warmup;
+    struct cache_stats stats;
+
+    options.policy = POLICY_NEXT_USE;
+    cache = door_check_open(&file, &options);
+    warmup = warmup_of(cache);
+    while (warmup_step(warmup))
+        ;
+    warmup_close(warmup);
+    cache_stats(cache, &stats);
+    for (uint64_t i = 0; i < stats.slots - 8 + 2; i++)
+        door_check_ask(cache, &file, 2, fresh + i % 13, 1, NULL);
+    cache_stats(cache, &stats);
+    cr_assert_eq(stats.evictions, 2);
+    door_check_ask(cache, &file, 0, hot, 3, NULL);
+    door_check_ask(cache, &file, 2, hot, 3, NULL);
+    cache_stats(cache, &stats);
+    cr_expect_eq(stats.hits, 6);
+    cache_close(cache);
+}
+
 /* Answers come first: what they read is never evicted for the sake of warmth. */
 Test(warmup, evicts_nobody)
 {
