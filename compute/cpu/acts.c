@@ -14,9 +14,22 @@ size_t cpu_unpacked_bytes(uint32_t max_cols)
     return small_pad(most);
 }
 
+bool cpu_acts_gather(const struct cpu_device *cpu)
+{
+    return cpu->kernels.dots_many[QUANT_Q4_K] != NULL;
+}
+
+static size_t gathered_bytes(const struct cpu_device *cpu, uint32_t max_cols)
+{
+    return cpu_acts_gather(cpu) ? GATHER_ROWS * act_row_bytes(ACT_SUPER, max_cols) : 0;
+}
+
 size_t cpu_acts_bytes(struct device *device, uint32_t max_rows, uint32_t max_cols)
 {
-    return small_pad(sizeof(struct acts)) + cpu_unpacked_bytes(max_cols) * pool_threads(cpu_device_of(device)->pool) +
+    const struct cpu_device *cpu = cpu_device_of(device);
+
+    return small_pad(sizeof(struct acts)) +
+           (cpu_unpacked_bytes(max_cols) + gathered_bytes(cpu, max_cols)) * pool_threads(cpu->pool) +
            max_rows * (act_row_bytes(ACT_SMALL, max_cols) + act_row_bytes(ACT_SUPER, max_cols));
 }
 
@@ -38,6 +51,8 @@ int cpu_acts_open(struct device *device, uint32_t max_rows, uint32_t max_cols, s
     acts->prepared[ACT_SUPER] = acts->prepared[ACT_SMALL] + max_rows * act_row_bytes(ACT_SMALL, max_cols);
     acts->unpacked = acts->prepared[ACT_SUPER] + max_rows * act_row_bytes(ACT_SUPER, max_cols);
     acts->unpacked_bytes = cpu_unpacked_bytes(max_cols);
+    acts->gathered = acts->unpacked + pool_threads(cpu_device_of(device)->pool) * acts->unpacked_bytes;
+    acts->gathered_bytes = gathered_bytes(cpu_device_of(device), max_cols);
     *ret_acts = acts;
     return 0;
 }

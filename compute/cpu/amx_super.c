@@ -2,9 +2,10 @@
  *
  * amx_super.c: products of tiles of super-blocks (ACT_SUPER in kernels.h) by AMX-INT8.
  *
- * Up to 32 tokens go through the registers together: two times activations and two planes of weights give four
- * products. What follows (scales, minima, lanes) is as much work for the vectors as the products are for the tiles, and
- * neither waits for the other: while a block is multiplied, the block before is added up.
+ * A register of up to 16 tokens goes through a block of weights in two planes: an item. What follows (scales, minima,
+ * lanes) is as much work for the vectors as the products are for the tiles, and so is making the next block's planes.
+ * A processor looks a few hundred instructions ahead, so all three are mixed finely: two tokens of the item before are
+ * added up between two products.
  *
  * Lanes are done in the order of their addition (avx512_tile.h), so that a sum for each level of that tree is kept.
  */
@@ -13,8 +14,9 @@
 
 enum {
     TILE_MOST = 16,  /* tokens of a register */
-    PAIR_MOST = 32,  /* of two */
     CHUNK_MOST = 64, /* whose sums stay in the first-level cache */
+    CHUNK_TILES = CHUNK_MOST / TILE_MOST,
+    LANE_LEVELS = 4,
     BLOCK_STEPS = QUANT_SUPER / AMX_STEP,
     LINES = AMX_STEP / 4, /* of a register of weights */
 };
@@ -24,37 +26,39 @@ struct planes {
     uint8_t low[STEPS][AMX_LINE], high[STEPS][AMX_LINE];
 };
 
-typedef int32_t product[TILE_MOST][AMX_ROWS];
-
-/* Of two registers of tokens, in both planes. */
+/* Of a register of tokens, in both planes. */
 struct sums {
-    product low[2], high[2];
+    int32_t low[TILE_MOST][AMX_ROWS], high[TILE_MOST][AMX_ROWS];
 };
 
-/* Of a token: its row in a register is its row here. */
-typedef float token_rows[CHUNK_MOST][AMX_ROWS];
+typedef float lane_rows[TILE_MOST][AMX_ROWS];
+
+/* A block and a register of tokens. */
+struct item {
+    const struct super_tile *w; /* NULL: a lane without blocks */
+    const struct act_super *acts;
+    struct sums *sums;
+    lane_rows *lane; /* what is in the rows before it waits for it */
+    bool first;      /* of its lane */
+    int n_partners;  /* that the lane is added to, if this is its last block */
+};
+
+/* Weights on their way into planes. */
+struct plane_job {
+    const struct super_tile *w;
+    struct planes *planes;
+    int g, end; /* groups */
+};
 
 /* Tokens of one chunk on their way through the blocks. */
 struct chunk {
-    const void *const *acts;
-    size_t stride; /* of acts, if all are as far apart; 0: they are copied */
-    struct dealt pairs, tiles;
-    token_rows lane, waiting[4];
+    lane_rows lanes[CHUNK_TILES][LANE_LEVELS];
     struct sums sums[2];
-    struct planes planes;
-    struct act_super copy[2][PAIR_MOST];
+    struct planes planes[2];
+    const char *acts;
+    size_t stride; /* of acts */
+    struct dealt tiles;
 } __attribute__((aligned(64)));
-
-/* A block and a pair of registers. */
-struct item {
-    const struct super_tile *w; /* NULL: a lane without blocks */
-    const char *acts[2];
-    size_t stride;
-    size_t slot;      /* of the first token in a token_rows */
-    bool first, last; /* of its lane */
-    int n_levels;     /* of the tree, that this lane completes */
-    struct sums *sums;
-};
 
 /* A scale of each row as 16-bit lanes, both of its dword. */
 SIMD_INLINE __m512i scale_twice(const struct super_tile *t, int g)
@@ -82,47 +86,30 @@ SIMD_INLINE void planes_bytes(__m512i q, __m512i scale, void *low, void *high)
     _mm512_store_si512(high, _mm512_ternarylogic_epi32(first, _mm512_srli_epi16(even, 8), odd, 0xca));
 }
 
-/* A block's weights times their scales. `shift`: of their bias. */
-SIMD_INLINE void planes_put(enum kind kind, int bias_shift, const struct super_tile *t, struct planes *planes)
+SIMD_INLINE int planes_groups(enum kind kind)
 {
-    const int n_groups = is_halved(kind) ? QUANT_GROUPS / 2 : QUANT_GROUPS, n_steps = STEPS / n_groups;
-
-    for (int g = 0; g < n_groups; g++) {
-        __m512i scale = scale_twice(t, g);
-
-        UNROLL for (int k = g * n_steps; k < (g + 1) * n_steps; k++)
-        {
-            __m512i q = _mm512_load_si512(t->q[k]);
-
-            if (kind == MINIMA_HALVED)
-                planes_halves(q, scale, planes->low[k], planes->high[k]);
-            else if (kind == MINIMA)
-                _mm512_store_si512(planes->low[k], _mm512_mullo_epi16(q, scale));
-            else
-                planes_bytes(_mm512_sub_epi8(q, _mm512_set1_epi8((char)(1 << bias_shift))), scale, planes->low[k],
-                             planes->high[k]);
-        }
-    }
-    tiles_barrier();
+    return is_halved(kind) ? QUANT_GROUPS / 2 : QUANT_GROUPS;
 }
 
-/* Where a pair's tokens lie at a block; they are copied side by side if they are strewn. */
-static inline void item_acts(struct chunk *c, size_t pair, size_t b, struct act_super *copy, struct item *item)
+/* A group's weights times its scale. `shift`: of their bias. */
+SIMD_INLINE void planes_put(enum kind kind, int bias_shift, const struct super_tile *t, int g, struct planes *planes)
 {
-    size_t start = dealt_start(&c->pairs, pair), second = dealt_start(&c->tiles, c->tiles.n_groups - 1);
-    const char *at = (const char *)copy;
+    const int n_steps = STEPS / planes_groups(kind);
+    __m512i scale = scale_twice(t, g);
 
-    item->stride = sizeof(struct act_super);
-    if (c->stride > 0) {
-        at = (const char *)((const struct act_super *)c->acts[start] + b);
-        item->stride = c->stride;
-    } else {
-        for (size_t t = 0; t < c->pairs.size; t++)
-            copy[t] = ((const struct act_super *)c->acts[start + t])[b];
-        tiles_barrier();
+    UNROLL for (int i = 0; i < n_steps; i++)
+    {
+        int k = g * n_steps + i;
+        __m512i q = _mm512_load_si512(t->q[k]);
+
+        if (kind == MINIMA_HALVED)
+            planes_halves(q, scale, planes->low[k], planes->high[k]);
+        else if (kind == MINIMA)
+            _mm512_store_si512(planes->low[k], _mm512_mullo_epi16(q, scale));
+        else
+            planes_bytes(_mm512_sub_epi8(q, _mm512_set1_epi8((char)(1 << bias_shift))), scale, planes->low[k],
+                         planes->high[k]);
     }
-    item->acts[0] = at;
-    item->acts[1] = at + second * item->stride;
 }
 
 SIMD_INLINE bool has_high(enum kind kind)
@@ -130,127 +117,148 @@ SIMD_INLINE bool has_high(enum kind kind)
     return kind != MINIMA; /* Q2_K: a scale of four bits times a weight of two */
 }
 
-SIMD_INLINE void products_zero(enum kind kind, bool two)
+/* What all tokens of an item need. */
+struct factors {
+    __m512 d, dmin;
+    __m512i low[PAIRS];
+    __mmask16 go_on; /* of the lane */
+};
+
+SIMD_INLINE struct factors factors_load(enum kind kind, const struct item *item)
 {
-    _tile_zero(0);
-    if (has_high(kind))
-        _tile_zero(1);
-    if (two) {
-        _tile_zero(2);
-        if (has_high(kind))
-            _tile_zero(3);
+    struct factors f = { .d = _mm512_load_ps(item->w->d), .go_on = item->first ? 0 : 0xffff };
+    const int n = is_halved(kind) ? PAIRS / 2 : PAIRS;
+
+    if (has_minima(kind)) {
+        f.dmin = _mm512_load_ps(item->w->dmin);
+        UNROLL for (int i = 0; i < n; i++) f.low[i] = _mm512_load_si512(item->w->low[i]);
     }
+    return f;
 }
 
-SIMD_INLINE void products_step(enum kind kind, const struct item *item, const struct planes *planes, bool two, int step)
+SIMD_INLINE __m512 whole_at(enum kind kind, const struct sums *sums, int t)
 {
-    _tile_loadd(4, item->acts[0] + AMX_STEP * step, item->stride);
-    _tile_loadd(6, planes->low[LINES * step], AMX_LINE);
-    _tile_dpbsud(0, 4, 6);
-    if (two) {
-        _tile_loadd(5, item->acts[1] + AMX_STEP * step, item->stride);
-        _tile_dpbsud(2, 5, 6);
-    }
-    if (!has_high(kind))
-        return;
-    _tile_loadd(7, planes->high[LINES * step], AMX_LINE);
-    if (is_halved(kind) && has_minima(kind)) {
-        _tile_dpbsud(1, 4, 7);
-        if (two)
-            _tile_dpbsud(3, 5, 7);
-    } else {
-        _tile_dpbssd(1, 4, 7);
-        if (two)
-            _tile_dpbssd(3, 5, 7);
-    }
-}
-
-SIMD_INLINE void products_store(enum kind kind, struct sums *sums, bool two)
-{
-    _tile_stored(0, sums->low[0], AMX_LINE);
-    if (has_high(kind))
-        _tile_stored(1, sums->high[0], AMX_LINE);
-    if (two) {
-        _tile_stored(2, sums->low[1], AMX_LINE);
-        if (has_high(kind))
-            _tile_stored(3, sums->high[1], AMX_LINE);
-    }
-}
-
-SIMD_INLINE __m512 whole_at(enum kind kind, const struct sums *sums, int tile, size_t t)
-{
-    __m512i whole = _mm512_load_si512(sums->low[tile][t]);
+    __m512i whole = _mm512_load_si512(sums->low[t]);
 
     if (has_high(kind))
-        whole = _mm512_add_epi32(whole,
-                                 _mm512_slli_epi32(_mm512_load_si512(sums->high[tile][t]), has_minima(kind) ? 3 : 8));
+        whole = _mm512_add_epi32(whole, _mm512_slli_epi32(_mm512_load_si512(sums->high[t]), has_minima(kind) ? 3 : 8));
     return _mm512_cvtepi32_ps(whole);
 }
 
-SIMD_INLINE __m512 minima_at(enum kind kind, const struct super_tile *w, const struct act_super *a)
+SIMD_INLINE __m512 minima_at(enum kind kind, const struct factors *f, const struct act_super *a)
 {
     const int n = is_halved(kind) ? PAIRS / 2 : PAIRS;
     __m512i sum = _mm512_setzero_si512();
 
-    UNROLL for (int i = 0; i < n; i++) sum = _mm512_dpwssd_epi32(
-        sum, _mm512_load_si512(w->low[i]), spread4((is_halved(kind) ? a->pair_sum : a->sum) + 2 * i));
+    UNROLL for (int i = 0; i < n; i++) sum =
+        _mm512_dpwssd_epi32(sum, f->low[i], spread4((is_halved(kind) ? a->pair_sum : a->sum) + 2 * i));
     return _mm512_cvtepi32_ps(sum);
 }
 
-/* A lane's sum goes where its partner waits, or waits itself. */
-SIMD_INLINE void lane_put(struct chunk *c, const struct item *item, size_t slot, __m512 sum)
+SIMD_INLINE void token_add(enum kind kind, const struct factors *f, const struct act_super *a, const struct sums *sums,
+                           lane_rows *lane, int t)
 {
-    if (!item->last) {
-        _mm512_store_ps(c->lane[slot], sum);
-        return;
-    }
-    for (int level = 0; level < item->n_levels; level++)
-        sum = _mm512_add_ps(_mm512_load_ps(c->waiting[level][slot]), sum);
-    _mm512_store_ps(c->waiting[item->n_levels][slot], sum);
-}
+    __m512 d = _mm512_set1_ps(a->d), sum = _mm512_maskz_load_ps(f->go_on, (*lane)[t]);
 
-SIMD_INLINE void token_add(enum kind kind, struct chunk *c, const struct item *item, int tile, size_t t)
-{
-    const struct act_super *a = (const struct act_super *)(item->acts[tile] + t * item->stride);
-    size_t slot = item->slot + TILE_MOST * (size_t)tile + t;
-    __m512 d = _mm512_set1_ps(a->d), sum = item->first ? _mm512_setzero_ps() : _mm512_load_ps(c->lane[slot]);
-
-    sum = _mm512_add_ps(
-        sum, _mm512_mul_ps(_mm512_mul_ps(_mm512_load_ps(item->w->d), d), whole_at(kind, item->sums, tile, t)));
+    sum = _mm512_add_ps(sum, _mm512_mul_ps(_mm512_mul_ps(f->d, d), whole_at(kind, sums, t)));
     if (has_minima(kind))
-        sum = _mm512_sub_ps(
-            sum, _mm512_mul_ps(_mm512_mul_ps(_mm512_load_ps(item->w->dmin), d), minima_at(kind, item->w, a)));
-    lane_put(c, item, slot, sum);
+        sum = _mm512_sub_ps(sum, _mm512_mul_ps(_mm512_mul_ps(f->dmin, d), minima_at(kind, f, a)));
+    _mm512_store_ps((*lane)[t], sum);
 }
 
-/* A quarter of an item's tokens. */
-SIMD_INLINE void tokens_add(enum kind kind, struct chunk *c, const struct item *item, size_t step)
+SIMD_INLINE const struct act_super *act_at(const struct act_super *acts, size_t stride, int t)
 {
-    size_t end = 4 * step + 4 < c->tiles.size ? 4 * step + 4 : c->tiles.size;
-
-    for (size_t tile = 0; tile < c->tiles.n_groups; tile++)
-        for (size_t t = 4 * step; t < end; t++)
-            if (item->w != NULL)
-                token_add(kind, c, item, (int)tile, t);
-            else
-                lane_put(c, item, item->slot + TILE_MOST * tile + t, _mm512_setzero_ps());
+    return (const struct act_super *)((const char *)acts + (size_t)t * stride);
 }
 
-/* Multiply one item while the one before is added up; either may be NULL. */
-SIMD_INLINE void items_step(enum kind kind, struct chunk *c, const struct item *now, const struct item *before)
+/* Two tokens, as many as there is time for between two products. */
+SIMD_INLINE void tokens_add(enum kind kind, const struct factors *f, const struct item *item, size_t stride,
+                            int n_tokens, int t)
 {
-    bool two = c->tiles.n_groups == 2, multiply = now != NULL && now->w != NULL;
+    if (t < n_tokens)
+        token_add(kind, f, act_at(item->acts, stride, t), item->sums, item->lane, t);
+    if (t + 1 < n_tokens)
+        token_add(kind, f, act_at(item->acts, stride, t + 1), item->sums, item->lane, t + 1);
+}
 
-    if (multiply)
-        products_zero(kind, two);
-    for (int step = 0; step < BLOCK_STEPS; step++) {
-        if (multiply)
-            products_step(kind, now, &c->planes, two, step);
-        if (before != NULL)
-            tokens_add(kind, c, before, (size_t)step);
+/* A lane that is done goes to those that wait for it: four tokens of it. */
+SIMD_INLINE void lane_end(const struct item *item, int t0)
+{
+    lane_rows *lane = item->lane;
+
+    for (int i = 0; i < item->n_partners; i++, lane--)
+        UNROLL for (int t = t0; t < t0 + 4; t++)
+            _mm512_store_ps(lane[-1][t], _mm512_add_ps(_mm512_load_ps(lane[-1][t]), _mm512_load_ps(lane[0][t])));
+}
+
+SIMD_INLINE void product_low(const struct act_super *acts, size_t stride, const struct planes *planes, int step)
+{
+    _tile_loadd(4, acts->q + AMX_STEP * step, stride);
+    _tile_loadd(6, planes->low[LINES * step], AMX_LINE);
+    _tile_dpbsud(0, 4, 6);
+}
+
+SIMD_INLINE void product_high(enum kind kind, const struct planes *planes, int step)
+{
+    if (!has_high(kind))
+        return;
+    _tile_loadd(7, planes->high[LINES * step], AMX_LINE);
+    if (is_halved(kind) && has_minima(kind))
+        _tile_dpbsud(1, 4, 7);
+    else
+        _tile_dpbssd(1, 4, 7);
+}
+
+/* Multiply one item, add up the one before it, and go on with the next block's planes. */
+SIMD_INLINE void items_step(enum kind kind, int bias_shift, const bool multiply, const bool add, const struct item *now,
+                            const struct planes *planes, const struct item *before, struct plane_job *job,
+                            size_t stride, int n_tokens)
+{
+    int groups = (job->end - job->g + BLOCK_STEPS - 1) / BLOCK_STEPS;
+    struct factors f;
+
+    if (add)
+        f = factors_load(kind, before);
+    if (multiply) {
+        _tile_zero(0);
+        _tile_zero(1);
     }
-    if (multiply)
-        products_store(kind, now->sums, two);
+    UNROLL for (int step = 0; step < BLOCK_STEPS; step++)
+    {
+        if (multiply)
+            product_low(now->acts, stride, planes, step);
+        if (add)
+            tokens_add(kind, &f, before, stride, n_tokens, 4 * step);
+        if (multiply)
+            product_high(kind, planes, step);
+        if (add)
+            tokens_add(kind, &f, before, stride, n_tokens, 4 * step + 2);
+        if (before != NULL)
+            lane_end(before, 4 * step);
+        for (int i = 0; i < groups && job->g < job->end; i++)
+            planes_put(kind, bias_shift, job->w, job->g++, job->planes);
+    }
+    if (multiply) {
+        _tile_stored(0, now->sums->low, AMX_LINE);
+        if (has_high(kind))
+            _tile_stored(1, now->sums->high, AMX_LINE);
+    }
+}
+
+SIMD_INLINE void items_run(enum kind kind, int bias_shift, const struct item *now, const struct planes *planes,
+                           const struct item *before, struct plane_job *job, size_t stride, int n_tokens)
+{
+    bool multiply = now != NULL && now->w != NULL, add = before != NULL && before->w != NULL;
+
+    if (before != NULL && !add)
+        memset(before->lane, 0, sizeof(*before->lane));
+    tiles_barrier();
+    if (multiply && add)
+        items_step(kind, bias_shift, true, true, now, planes, before, job, stride, n_tokens);
+    else if (multiply)
+        items_step(kind, bias_shift, true, false, now, planes, before, job, stride, n_tokens);
+    else
+        items_step(kind, bias_shift, false, add, now, planes, before, job, stride, n_tokens);
 }
 
 /* How many lanes a row of few blocks has that are not empty: a power of two, so that whole subtrees are left out. */
@@ -265,75 +273,103 @@ static inline size_t lane_at(int i, int n_lanes)
     return lane_order[i * (LANE_BLOCKS / n_lanes)];
 }
 
+/* The next of the blocks in their order, and which lane it is of; false behind the last. */
+struct place {
+    int i, n_lanes;
+    size_t b, n_blocks;
+};
+
+static inline bool place_next(struct place *p)
+{
+    p->b += LANE_BLOCKS;
+    if (p->b < p->n_blocks)
+        return true;
+    if (++p->i == p->n_lanes)
+        return false;
+    p->b = lane_at(p->i, p->n_lanes);
+    return true;
+}
+
+static inline struct item item_at(struct chunk *c, const struct place *p, const struct super_tile *w, size_t tile)
+{
+    bool there = p->b < p->n_blocks;
+    size_t row = dealt_start(&c->tiles, tile);
+
+    return (struct item){
+        .w = there ? w + p->b : NULL,
+        .acts = there ? (const struct act_super *)(c->acts + row * c->stride) + p->b : NULL,
+        .lane = &c->lanes[tile][__builtin_popcount((unsigned)p->i)],
+        .first = p->b < LANE_BLOCKS,
+        .n_partners = p->b + LANE_BLOCKS >= p->n_blocks ? __builtin_ctz(~(unsigned)p->i) : 0,
+    };
+}
+
 SIMD_INLINE void chunk_blocks(enum kind kind, int bias_shift, struct chunk *c, const struct super_tile *w,
                               size_t n_blocks)
 {
+    struct place place = { 0, lanes_used(n_blocks), 0, n_blocks };
     struct item items[2], *before = NULL;
-    int n_lanes = lanes_used(n_blocks), at = 0;
+    int at = 0, n_groups = planes_groups(kind), n_tokens = (int)c->tiles.size, n_tiles = (int)c->tiles.n_groups;
 
-    for (int i = 0; i < n_lanes; i++) {
-        size_t b = lane_at(i, n_lanes);
+    for (int g = 0; g < n_groups; g++)
+        planes_put(kind, bias_shift, w, g, &c->planes[0]);
+    for (bool more = true; more;) {
+        struct place here = place;
+        const struct planes *planes = &c->planes[at & 1];
+        struct plane_job job = { .planes = &c->planes[~at & 1] };
+        bool goes_on;
 
-        do {
-            if (b < n_blocks)
-                planes_put(kind, bias_shift, w + b, &c->planes);
-            for (size_t pair = 0; pair < c->pairs.n_groups; pair++, at ^= 1) {
-                struct item *now = &items[at];
+        more = place_next(&place);
+        goes_on = more && place.b < n_blocks;
+        job.w = goes_on ? w + place.b : NULL;
+        for (int tile = 0; tile < n_tiles; tile++) {
+            struct item *now = before == &items[0] ? &items[1] : &items[0];
 
-                *now = (struct item){ .w = b < n_blocks ? w + b : NULL,
-                                      .slot = pair * PAIR_MOST,
-                                      .first = b < LANE_BLOCKS,
-                                      .last = b + LANE_BLOCKS >= n_blocks,
-                                      .n_levels = __builtin_ctz(~(unsigned)i),
-                                      .sums = &c->sums[at] };
-                if (now->w != NULL)
-                    item_acts(c, pair, b, c->copy[at], now);
-                items_step(kind, c, now, before);
-                before = now;
-            }
-            b += LANE_BLOCKS;
-        } while (b < n_blocks);
+            *now = item_at(c, &here, w, (size_t)tile);
+            now->sums = &c->sums[now - items];
+            job.end = goes_on ? n_groups * (tile + 1) / n_tiles : 0;
+            items_run(kind, bias_shift, now, planes, before, &job, c->stride, n_tokens);
+            before = now;
+        }
+        at++;
     }
-    items_step(kind, c, NULL, before);
+    items_run(kind, bias_shift, NULL, NULL, before, &(struct plane_job){ 0 }, c->stride, n_tokens);
 }
 
-static void chunk_store(const struct chunk *c, size_t n_blocks, size_t n_rows, float *y, size_t y_stride)
+static void chunk_store(const struct chunk *c, size_t n_rows, float *y, size_t y_stride)
 {
-    const token_rows *sums = &c->waiting[__builtin_ctz((unsigned)lanes_used(n_blocks))];
     __mmask16 rows = (__mmask16)((1u << n_rows) - 1);
 
-    for (size_t pair = 0; pair < c->pairs.n_groups; pair++)
-        for (size_t tile = 0; tile < c->tiles.n_groups; tile++)
-            for (size_t t = 0; t < c->tiles.size; t++)
-                _mm512_mask_storeu_ps(y + (dealt_start(&c->pairs, pair) + dealt_start(&c->tiles, tile) + t) * y_stride,
-                                      rows, _mm512_load_ps((*sums)[pair * PAIR_MOST + TILE_MOST * tile + t]));
+    for (size_t tile = 0; tile < c->tiles.n_groups; tile++)
+        for (size_t t = 0; t < c->tiles.size; t++)
+            _mm512_mask_storeu_ps(y + (dealt_start(&c->tiles, tile) + t) * y_stride, rows,
+                                  _mm512_load_ps(c->lanes[tile][0][t]));
 }
 
-SIMD_INLINE void dots_super(enum kind kind, int bias_shift, const void *tile, size_t n_rows, size_t n,
-                            const void *const *acts, size_t n_acts, float *y, size_t y_stride)
+SIMD_INLINE void dots_super(enum kind kind, int bias_shift, const void *tile, size_t n_rows, size_t n, const void *acts,
+                            size_t stride, size_t n_acts, float *y, size_t y_stride)
 {
     struct dealt chunks = deal(n_acts, CHUNK_MOST);
     struct chunk c;
 
-    c.stride = acts_stride(acts, n_acts);
-    c.pairs = deal(chunks.size, PAIR_MOST);
-    c.tiles = deal(c.pairs.size, TILE_MOST);
+    c.stride = stride;
+    c.tiles = deal(chunks.size, TILE_MOST);
     tiles_take(c.tiles.size, AMX_STEP);
     for (size_t chunk = 0; chunk < chunks.n_groups; chunk++) {
         size_t start = dealt_start(&chunks, chunk);
 
-        c.acts = acts + start;
+        c.acts = (const char *)acts + start * stride;
         chunk_blocks(kind, bias_shift, &c, tile, n / QUANT_SUPER);
-        chunk_store(&c, n / QUANT_SUPER, n_rows, y + start * y_stride, y_stride);
+        chunk_store(&c, n_rows, y + start * y_stride, y_stride);
     }
     _tile_release();
 }
 
-#define DOTS(name, kind, bias_shift)                                                                              \
-    static void name(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts, float *y, \
-                     size_t y_stride)                                                                             \
-    {                                                                                                             \
-        dots_super(kind, bias_shift, tile, n_rows, n, acts, n_acts, y, y_stride);                                 \
+#define DOTS(name, kind, bias_shift)                                                                            \
+    static void name(const void *tile, size_t n_rows, size_t n, const void *acts, size_t stride, size_t n_acts, \
+                     float *y, size_t y_stride)                                                                 \
+    {                                                                                                           \
+        dots_super(kind, bias_shift, tile, n_rows, n, acts, stride, n_acts, y, y_stride);                       \
     }
 
 DOTS(dots_by_4, BIAS, 2)

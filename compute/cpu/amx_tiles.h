@@ -60,15 +60,4 @@ static inline size_t dealt_start(const struct dealt *dealt, size_t group)
     return start + dealt->size <= dealt->n ? start : dealt->n - dealt->size;
 }
 
-/* How far apart rows of activations lie, if that is the same for all; 0 otherwise. */
-static inline size_t acts_stride(const void *const *acts, size_t n)
-{
-    ptrdiff_t stride = n > 1 ? (const char *)acts[1] - (const char *)acts[0] : AMX_LINE;
-
-    for (size_t t = 1; t < n; t++)
-        if ((const char *)acts[t] - (const char *)acts[t - 1] != stride)
-            return 0;
-    return stride > 0 ? (size_t)stride : 0;
-}
-
 #endif

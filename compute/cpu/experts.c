@@ -2,6 +2,7 @@
 #include "compute/cpu/cpu_internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 enum { HELD = 2048 }; /* gate and up values of a unit held on the stack */
 
@@ -31,6 +32,43 @@ static float *hidden_row(const struct cpu_device *cpu, size_t row)
     return cpu->hidden + row * cpu->options.max_ff;
 }
 
+/* A part's rows of activations side by side, as a thread keeps them while it goes through the part's units. */
+struct gathered {
+    const struct expert_part *part;
+    struct act_rows rows;
+};
+
+static bool is_super(const struct weight *w)
+{
+    return act_flavour_of(w->type) == ACT_SUPER;
+}
+
+static void part_gather(const struct experts_job *job, const struct expert_part *part, uint32_t thread,
+                        struct gathered *g)
+{
+    const struct acts *acts = job->acts;
+    struct act_rows from = job->rows[ACT_SUPER];
+    char *to = acts->gathered + thread * acts->gathered_bytes;
+
+    if (g->part == part || part->n_rows < DOTS_MANY || !cpu_acts_gather(job->cpu) ||
+        !(is_super(&part->call->gate) || is_super(&part->call->up)))
+        return;
+    for (uint32_t t = 0; t < part->n_rows; t++)
+        memcpy(to + t * from.stride, from.base + part->call->src[part->row0 + t] * from.stride, from.stride);
+    *g = (struct gathered){ part, { to, from.stride } };
+}
+
+/* The activations of a part's tokens from t on. */
+static void hidden_acts(const struct experts_job *job, const struct expert_part *part, const struct gathered *g,
+                        uint32_t t, struct product *p)
+{
+    bool gathered = g->part == part && is_super(p->w);
+
+    p->acts = gathered ? g->rows : job->rows[act_flavour_of(p->w->type)];
+    p->acts.base += gathered ? t * p->acts.stride : 0;
+    p->src = gathered ? NULL : part->call->src + part->row0 + t;
+}
+
 /* The product of a part's gate, which for up is the same but for the weights. */
 static struct product hidden_product(const struct experts_job *job, const struct expert_part *part, float *y)
 {
@@ -47,7 +85,8 @@ static struct product hidden_product(const struct experts_job *job, const struct
 }
 
 /* hidden[row][ff0 ..] = silu(gate x) * up x for all rows of a part. */
-static void hidden_unit(const struct experts_job *job, const struct expert_part *part, uint32_t ff0, void *unpacked)
+static void hidden_unit(const struct experts_job *job, const struct expert_part *part, const struct gathered *g,
+                        uint32_t ff0, void *unpacked)
 {
     const struct cpu_kernels *k = &job->cpu->kernels;
     const struct expert_call *call = part->call;
@@ -57,12 +96,12 @@ static void hidden_unit(const struct experts_job *job, const struct expert_part 
     for (uint32_t t = 0; t < part->n_rows; t += n_tokens) {
         struct product p = hidden_product(job, part, gate);
 
-        p.src += t;
+        hidden_acts(job, part, g, t, &p);
         p.n_tokens = part->n_rows - t < n_tokens ? part->n_rows - t : n_tokens;
         product_rows(k, &p, ff0, n_ff, unpacked);
         p.w = &call->up;
-        p.acts = job->rows[act_flavour_of(call->up.type)];
         p.y = up;
+        hidden_acts(job, part, g, t, &p);
         product_rows(k, &p, ff0, n_ff, unpacked);
         for (uint32_t i = 0; i < p.n_tokens; i++)
             k->silu_mul(gate + i * part->unit_rows, up + i * part->unit_rows, n_ff,
@@ -200,6 +239,7 @@ static void ff_units(const struct experts_job *job, uint32_t thread)
 {
     void *unpacked = job->acts->unpacked + thread * job->acts->unpacked_bytes;
     const struct expert_part *part = job->cpu->parts;
+    struct gathered gathered = { 0 };
     uint32_t unit;
 
     while (cpu_share_take(job->cpu, 0, thread, &unit)) {
@@ -210,7 +250,8 @@ static void ff_units(const struct experts_job *job, uint32_t thread)
             ff_next(job, part, unit + 1, thread, next);
             hidden_few(job, part, (unit - part->ff_unit0) * part->unit_rows, next, unpacked);
         } else {
-            hidden_unit(job, part, (unit - part->ff_unit0) * part->unit_rows, unpacked);
+            part_gather(job, part, thread, &gathered);
+            hidden_unit(job, part, &gathered, (unit - part->ff_unit0) * part->unit_rows, unpacked);
         }
         cpu_meanwhile(job->cpu, thread);
     }
@@ -274,6 +315,14 @@ static void experts_slice_run(struct experts_job *job)
     job->n_parts = job->n_rows = job->n_ff_units = job->n_down_units = 0;
 }
 
+/* Of so many, with room for so many. */
+static uint32_t rows_of_part(const struct cpu_device *cpu, uint32_t n_rows, uint32_t room)
+{
+    uint32_t n = n_rows < room ? n_rows : room;
+
+    return n > GATHER_ROWS && cpu_acts_gather(cpu) ? GATHER_ROWS : n;
+}
+
 /* Parts are collected until the scratch is full, then computed together. */
 int cpu_experts(struct device *device, struct acts *acts, const struct expert_call *calls, uint32_t n_calls, float *y)
 {
@@ -293,8 +342,7 @@ int cpu_experts(struct device *device, struct acts *acts, const struct expert_ca
     }
     for (uint32_t c = 0; c < n_calls; c++)
         for (uint32_t row = 0; row < calls[c].n_rows;) {
-            uint32_t n = calls[c].n_rows - row < max_rows - job.n_rows ? calls[c].n_rows - row : max_rows - job.n_rows;
-
+            uint32_t n = rows_of_part(cpu, calls[c].n_rows - row, max_rows - job.n_rows);
             struct expert_part *part = &cpu->parts[job.n_parts++];
 
             *part = (struct expert_part){

@@ -115,6 +115,9 @@ enum {
 /* y[t * y_stride + r] = row r of the tile . acts[t]. */
 typedef void (*dots_kernel)(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts, float *y,
                             size_t y_stride);
+/* The same where rows of activations lie `stride` bytes apart. */
+typedef void (*dots_many_kernel)(const void *tile, size_t n_rows, size_t n, const void *acts, size_t stride,
+                                 size_t n_acts, float *y, size_t y_stride);
 
 struct cpu_kernels {
     enum cpu_level level;
@@ -130,7 +133,7 @@ struct cpu_kernels {
     void (*unpack[QUANT_TYPES])(enum quant_type type, const void *src, size_t row_bytes, size_t n_rows, size_t n,
                                 void *tile);
     dots_kernel dots[QUANT_TYPES];
-    dots_kernel dots_many[QUANT_TYPES]; /* for any number too, and at its best for many; NULL: `dots` does it */
+    dots_many_kernel dots_many[QUANT_TYPES]; /* any number, at its best for many; NULL: `dots` does it */
     /* y[r] = row r of packed weights . act. NULL: unpack and dots do it. */
     void (*rows[QUANT_TYPES])(const void *w, size_t row_bytes, size_t n_rows, size_t n, const void *act, float *y);
 

@@ -93,20 +93,31 @@ static void stream_bias(const struct product *p, const struct row_stream *s)
             s->y[result_at(p, t) + r] += p->bias[s->row0 + r];
 }
 
+/* The sums of a tile and some tokens. */
+static void tile_dots(const struct cpu_kernels *k, const struct product *p, uint32_t n_rows, uint32_t token0,
+                      uint32_t n_tokens, const void *tile, float *y, size_t y_stride)
+{
+    dots_many_kernel many = k->dots_many[p->w->type];
+    const void *acts[TILE_TOKENS];
+
+    if (many != NULL && n_tokens >= DOTS_MANY && p->src == NULL) {
+        many(tile, n_rows, p->w->cols, act_of(p, token0), p->acts.stride, n_tokens, y, y_stride);
+        return;
+    }
+    for (uint32_t t = 0; t < n_tokens; t++)
+        acts[t] = act_of(p, token0 + t);
+    k->dots[p->w->type](tile, n_rows, p->w->cols, acts, n_tokens, y, y_stride);
+}
+
 /* n_rows weight rows that have been taken apart, times some tokens. */
 static void product_tile(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows,
                          uint32_t token0, uint32_t n_tokens, const void *tile, float *y)
 {
     bool in_place = p->dst == NULL && p->bias == NULL;
-    const void *acts[TILE_TOKENS];
-    dots_kernel dots;
     float sums[TILE_TOKENS * DOTS_ROWS];
 
-    for (uint32_t t = 0; t < n_tokens; t++)
-        acts[t] = act_of(p, token0 + t);
-    dots = n_tokens >= DOTS_MANY && k->dots_many[p->w->type] != NULL ? k->dots_many[p->w->type] : k->dots[p->w->type];
-    dots(tile, n_rows, p->w->cols, acts, n_tokens, in_place ? y + result_at(p, token0) : sums,
-         in_place ? p->y_stride : DOTS_ROWS);
+    tile_dots(k, p, n_rows, token0, n_tokens, tile, in_place ? y + result_at(p, token0) : sums,
+              in_place ? p->y_stride : DOTS_ROWS);
     for (uint32_t t = 0; !in_place && t < n_tokens; t++) {
         float *out = y + result_at(p, token0 + t);
 
