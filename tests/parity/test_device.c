@@ -211,6 +211,56 @@ Test(device, experts_depend_on_their_row_alone_f32)
     check_experts(QUANT_F32, QUANT_F32);
 }
 
+enum { STREWN = 300 };
+
+/* One expert for all rows, in another order than theirs, `split` at a time. Its up is of another flavour. */
+static void strewn_run(const struct moe *m, enum cpu_level level, uint32_t split, float *y)
+{
+    struct device *device = device_of(level, 2, STREWN);
+    struct acts *acts;
+    uint32_t at[STREWN];
+    void *up = random_weights(&(struct random){ 5 }, QUANT_Q8_0, FF * COLS);
+
+    for (uint32_t t = 0; t < STREWN; t++)
+        at[t] = t * 7 % STREWN;
+    cr_assert_eq(device->ops->acts_open(device, STREWN, COLS, &acts), 0);
+    cr_assert_eq(device->ops->acts_set(device, acts, m->x, STREWN, COLS), 0);
+    for (uint32_t t = 0; t < STREWN; t += split) {
+        struct expert_call call = { .gate = { m->gate[0], m->type, FF, COLS },
+                                    .up = { up, QUANT_Q8_0, FF, COLS },
+                                    .down = { m->down[0], m->down_type, COLS, FF },
+                                    .src = at + t,
+                                    .dst = at + t,
+                                    .n_rows = STREWN - t < split ? STREWN - t : split };
+
+        cr_assert_eq(device->ops->experts(device, acts, &call, 1, y), 0);
+    }
+    device->ops->acts_close(device, acts);
+    device->ops->close(device);
+    guard_free(up);
+}
+
+Test(device, an_expert_of_many_strewn_rows_gives_what_it_gives_row_by_row)
+{
+    size_t n = (size_t)STREWN * COLS;
+    float *want = guard_alloc(n * 4), *got = guard_alloc(n * 4);
+    struct moe m;
+
+    moe_init(&m, QUANT_Q4_K, QUANT_Q6_K);
+    guard_free(m.x);
+    m.x = guard_alloc(n * 4);
+    for (size_t i = 0; i < n; i++)
+        m.x[i] = ldexpf(random_float(&(struct random){ i }), -18);
+    strewn_run(&m, CPU_LEVEL_BEST, 1, want);
+    strewn_run(&m, CPU_LEVEL_BEST, STREWN, got);
+    same_floats(got, want, n, "300 rows at once");
+    strewn_run(&m, CPU_LEVEL_BEST, 40, got);
+    same_floats(got, want, n, "40 at a time");
+    moe_fini(&m);
+    guard_free(want);
+    guard_free(got);
+}
+
 Test(device, experts_are_silu_gate_times_up_then_down)
 {
     struct variant v = { CPU_LEVEL_BEST, 2, TOKENS };
