@@ -14,22 +14,21 @@ size_t cpu_unpacked_bytes(uint32_t max_cols)
     return small_pad(most);
 }
 
-bool cpu_acts_gather(const struct cpu_device *cpu)
+/* How many rows a thread gathers: those levels do that multiply rows of ACT_SUPER better where they lie side by side.
+ */
+static uint32_t gathered_rows(const struct cpu_device *cpu, uint32_t max_rows)
 {
-    return cpu->kernels.dots_many[QUANT_Q4_K] != NULL;
-}
-
-static size_t gathered_bytes(const struct cpu_device *cpu, uint32_t max_cols)
-{
-    return cpu_acts_gather(cpu) ? GATHER_ROWS * act_row_bytes(ACT_SUPER, max_cols) : 0;
+    if (cpu->kernels.dots_many[QUANT_Q4_K] == NULL)
+        return 0;
+    return max_rows < GATHER_ROWS ? max_rows : GATHER_ROWS;
 }
 
 size_t cpu_acts_bytes(struct device *device, uint32_t max_rows, uint32_t max_cols)
 {
     const struct cpu_device *cpu = cpu_device_of(device);
+    size_t gathered = gathered_rows(cpu, max_rows) * act_row_bytes(ACT_SUPER, max_cols);
 
-    return small_pad(sizeof(struct acts)) +
-           (cpu_unpacked_bytes(max_cols) + gathered_bytes(cpu, max_cols)) * pool_threads(cpu->pool) +
+    return small_pad(sizeof(struct acts)) + (cpu_unpacked_bytes(max_cols) + gathered) * pool_threads(cpu->pool) +
            max_rows * (act_row_bytes(ACT_SMALL, max_cols) + act_row_bytes(ACT_SUPER, max_cols));
 }
 
@@ -52,7 +51,8 @@ int cpu_acts_open(struct device *device, uint32_t max_rows, uint32_t max_cols, s
     acts->unpacked = acts->prepared[ACT_SUPER] + max_rows * act_row_bytes(ACT_SUPER, max_cols);
     acts->unpacked_bytes = cpu_unpacked_bytes(max_cols);
     acts->gathered = acts->unpacked + pool_threads(cpu_device_of(device)->pool) * acts->unpacked_bytes;
-    acts->gathered_bytes = gathered_bytes(cpu_device_of(device), max_cols);
+    acts->gathered_rows = gathered_rows(cpu_device_of(device), max_rows);
+    acts->gathered_bytes = acts->gathered_rows * act_row_bytes(ACT_SUPER, max_cols);
     *ret_acts = acts;
     return 0;
 }

@@ -29,7 +29,8 @@ struct acts {
     char *prepared[ACT_FLAVOURS]; /* owned; NULL for ACT_F32 */
     char *unpacked;               /* owned; [n_threads] of unpacked_bytes: a tile of max_cols */
     size_t unpacked_bytes;
-    char *gathered; /* owned; [n_threads] of gathered_bytes: GATHER_ROWS rows of ACT_SUPER */
+    char *gathered; /* owned; [n_threads] of gathered_bytes: so many rows of ACT_SUPER, perhaps none */
+    uint32_t gathered_rows;
     size_t gathered_bytes;
     size_t bytes; /* of the whole object */
 };
@@ -153,8 +154,6 @@ size_t cpu_acts_bytes(struct device *device, uint32_t max_rows, uint32_t max_col
 int cpu_acts_set(struct device *device, struct acts *acts, const float *x, uint32_t n_rows, uint32_t n_cols);
 /* Prepare the rows for a format if that has not been done since the last set. */
 struct act_rows cpu_acts_ready(struct cpu_device *cpu, struct acts *acts, enum quant_type type);
-/* Does the level multiply rows of ACT_SUPER better where they lie side by side? */
-bool cpu_acts_gather(const struct cpu_device *cpu);
 /* A tile of up to max_cols columns, of whatever format. */
 size_t cpu_unpacked_bytes(uint32_t max_cols);
 void cpu_act_prepare(const struct cpu_kernels *k, enum act_flavour flavour, const float *x, size_t n, void *row);

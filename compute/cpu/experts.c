@@ -50,7 +50,7 @@ static void part_gather(const struct experts_job *job, const struct expert_part 
     struct act_rows from = job->rows[ACT_SUPER];
     char *to = acts->gathered + thread * acts->gathered_bytes;
 
-    if (g->part == part || part->n_rows < DOTS_MANY || !cpu_acts_gather(job->cpu) ||
+    if (g->part == part || part->n_rows < DOTS_MANY || acts->gathered_rows == 0 ||
         !(is_super(&part->call->gate) || is_super(&part->call->up)))
         return;
     for (uint32_t t = 0; t < part->n_rows; t++)
@@ -316,11 +316,11 @@ static void experts_slice_run(struct experts_job *job)
 }
 
 /* Of so many, with room for so many. */
-static uint32_t rows_of_part(const struct cpu_device *cpu, uint32_t n_rows, uint32_t room)
+static uint32_t rows_of_part(const struct acts *acts, uint32_t n_rows, uint32_t room)
 {
     uint32_t n = n_rows < room ? n_rows : room;
 
-    return n > GATHER_ROWS && cpu_acts_gather(cpu) ? GATHER_ROWS : n;
+    return acts->gathered_rows > 0 && n > acts->gathered_rows ? acts->gathered_rows : n;
 }
 
 /* Parts are collected until the scratch is full, then computed together. */
@@ -342,7 +342,7 @@ int cpu_experts(struct device *device, struct acts *acts, const struct expert_ca
     }
     for (uint32_t c = 0; c < n_calls; c++)
         for (uint32_t row = 0; row < calls[c].n_rows;) {
-            uint32_t n = rows_of_part(cpu, calls[c].n_rows - row, max_rows - job.n_rows);
+            uint32_t n = rows_of_part(acts, calls[c].n_rows - row, max_rows - job.n_rows);
             struct expert_part *part = &cpu->parts[job.n_parts++];
 
             *part = (struct expert_part){
