@@ -11,13 +11,13 @@
  */
 #include "cache/io.h"
 #include "base/clock.h"
+#include "base/mem.h"
 #include "cache/cache.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -115,11 +115,10 @@ static int file_measure(const char *path, int rounds)
 {
     static double mbs[N_SIZES][N_DEPTHS][MAX_ROUNDS], ms[N_SIZES][N_DEPTHS][MAX_ROUNDS];
     int fd = open(path, O_RDONLY | O_DIRECT);
-    char *memory = mmap(NULL, (size_t)MAX_DEPTH * MAX_BYTES, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void *memory = NULL;
     struct stat st;
 
-    if (fd < 0 || fstat(fd, &st) != 0 || memory == MAP_FAILED) {
+    if (fd < 0 || fstat(fd, &st) != 0 || mem_map((size_t)MAX_DEPTH * MAX_BYTES, MEM_HUGE | MEM_POPULATE, &memory, NULL) < 0) {
         perror(path);
         return 1;
     }
@@ -147,7 +146,7 @@ static int file_measure(const char *path, int rounds)
             printf("%7.0f (%4.2f)", median(mbs[s][d], (size_t)rounds), median(ms[s][d], (size_t)rounds));
     }
     printf("\n\n");
-    munmap(memory, (size_t)MAX_DEPTH * MAX_BYTES);
+    mem_unmap(memory, (size_t)MAX_DEPTH * MAX_BYTES);
     close(fd);
     return 0;
 }
