@@ -26,7 +26,6 @@ struct attend_rows {
 VEC_INLINE float scores_finish(const struct attend_block *b, uint32_t n, float *scores)
 {
     part_f32 most = part_splat(-INFINITY);
-    float max = -INFINITY;
 
     for (uint32_t j = n; j < ATTEND_KEYS; j++)
         scores[j] = 0;
@@ -39,9 +38,7 @@ VEC_INLINE float scores_finish(const struct attend_block *b, uint32_t n, float *
 
         most = part_select((s > most) | (s != s), s, most);
     }
-    for (int l = 0; l < PART_LANES; l++)
-        max = most[l] > max || most[l] != most[l] ? most[l] : max;
-    return max;
+    return part_greatest(most);
 }
 
 /* Scores become weights, which the query's greatest score and sum take in; returns what its values so far count. */
@@ -131,32 +128,26 @@ VEC_INLINE void attend_query(const struct attend_block *b, const struct attend_r
 
 enum { GROUP = 4, GROUP_VECS = 4 };
 
-/* Products of four queries with four keys of n dimensions, a multiple of sixteen. */
-VEC_INLINE void group_dots(const float *k, const float *const *q, uint32_t n, uint32_t j,
-                           float dots[GROUP][ATTEND_KEYS])
+/* Products of four queries with four keys of n dimensions, a multiple of sixteen. Out of line, for all of its pointers
+ * to find registers. */
+static __attribute__((noinline)) void group_dots(const float *k, const float *const *q, uint32_t n,
+                                                 float dots[GROUP * 4])
 {
-    struct vec sum[GROUP][4] = { 0 };
+    struct vec sum[GROUP * 4] = { 0 };
+    const float *q0 = q[0], *q1 = q[1], *q2 = q[2], *q3 = q[3], *k2 = k + 2 * (size_t)n;
 
     for (uint32_t i = 0; i < n; i += VEC_LANES)
         EACH_PART(
-            p, part_f32 key[4]; _Pragma("GCC unroll 4") for (int c = 0; c < 4; c++) key[c] =
-                                    part_load(k + (size_t)(j + c) * n + i + PART_LANES * p);
-            _Pragma("GCC unroll 4") for (int t = 0; t < GROUP; t++) {
-                part_f32 x = part_load(q[t] + i + PART_LANES * p);
-
-                _Pragma("GCC unroll 4") for (int c = 0; c < 4; c++) sum[t][c].part[p] += key[c] * x;
-            });
-    _Pragma("GCC unroll 4") for (int t = 0; t < GROUP; t++)
-    {
-        vec_quarter four = vec_sum_four(&sum[t][0], &sum[t][1], &sum[t][2], &sum[t][3]);
-
-        memcpy(&dots[t][j], &four, sizeof(four));
-    }
+            p, size_t at = i + PART_LANES * p;
+            part_f32 key[4] = { part_load(k + at), part_load(k + n + at), part_load(k2 + at), part_load(k2 + n + at) };
+            part_f32 x[GROUP] = { part_load(q0 + at), part_load(q1 + at), part_load(q2 + at), part_load(q3 + at) };
+            _Pragma("GCC unroll 16") for (int t = 0; t < GROUP * 4; t++) sum[t].part[p] += key[t % 4] * x[t / 4]);
+    vec_sum_sixteen(sum, dots);
 }
 
 /* attend_span for four queries, which see n keys each. */
-VEC_INLINE void group_span(const float *v, uint32_t dim, float weights[GROUP][ATTEND_KEYS], uint32_t n,
-                           const float *keep, size_t i, const int n_vecs, float *const *y)
+VEC_INLINE void group_span(const float *v, uint32_t dim, float (*weights)[ATTEND_KEYS], uint32_t n, const float *keep,
+                           size_t i, const int n_vecs, float *const *y)
 {
     struct vec sum[GROUP][GROUP_VECS];
 
@@ -170,25 +161,37 @@ VEC_INLINE void group_span(const float *v, uint32_t dim, float weights[GROUP][AT
         EACH_PART(p, part_store(y[t] + i + VEC_LANES * s + PART_LANES * p, sum[t][s].part[p]));
 }
 
+static __attribute__((noinline)) void group_values(const float *v, uint32_t dim, float (*weights)[ATTEND_KEYS],
+                                                   uint32_t n, const float *keep, float *const *y)
+{
+    size_t i = 0;
+
+    for (; i + GROUP_VECS * VEC_LANES <= dim; i += GROUP_VECS * VEC_LANES)
+        group_span(v, dim, weights, n, keep, i, GROUP_VECS, y);
+    for (; i < dim; i += VEC_LANES)
+        group_span(v, dim, weights, n, keep, i, 1, y);
+}
+
 /* Queries t .. t + 3, of which each sees at least `least` keys and none more than `most`. */
 VEC_INLINE void attend_group(const struct attend_block *b, const struct attend_rows *rows, uint32_t t, uint32_t least,
                              uint32_t most)
 {
     float weights[GROUP][ATTEND_KEYS], keep[GROUP];
     uint32_t dim = b->head_dim, j = 0;
-    size_t i = 0;
 
-    for (; j + 4 <= most; j += 4)
-        group_dots(rows->k, b->q + t, dim, j, weights);
+    for (; j + 4 <= most; j += 4) {
+        float dots[GROUP * 4];
+
+        group_dots((const float *)rows->k + (size_t)j * dim, b->q + t, dim, dots);
+        for (int g = 0; g < GROUP; g++)
+            memcpy(&weights[g][j], dots + (ptrdiff_t)4 * g, 4 * sizeof(float));
+    }
     for (; j < most; j++)
         for (uint32_t g = 0; g < GROUP; g++)
             weights[g][j] = dot_one(QUANT_F32, (const float *)rows->k + (size_t)j * dim, b->q[t + g], dim);
     for (uint32_t g = 0; g < GROUP; g++)
         keep[g] = weigh(b, t + g, weights[g]);
-    for (; i + GROUP_VECS * VEC_LANES <= dim; i += GROUP_VECS * VEC_LANES)
-        group_span(rows->v, dim, weights, least, keep, i, GROUP_VECS, b->y + t);
-    for (; i < dim; i += VEC_LANES)
-        group_span(rows->v, dim, weights, least, keep, i, 1, b->y + t);
+    group_values(rows->v, dim, weights, least, keep, b->y + t);
     for (uint32_t g = 0; g < GROUP; g++) {
         struct attend_rows rest = { rows->k, (const float *)rows->v + (size_t)least * dim, rows->stride };
 

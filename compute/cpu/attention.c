@@ -15,7 +15,7 @@
 #include <string.h>
 
 enum {
-    UNIT_QUERIES = 32,
+    UNIT_QUERIES = 64,
     UNIT_FLOATS = 8192, /* of a span's results, on the stack; a head is no wider */
 };
 
@@ -147,10 +147,10 @@ static void attention_on_thread(void *arg, uint32_t thread)
     uint32_t n_units = job->n_head_units * job->n_token_units;
 
     for (uint32_t unit = thread; unit < n_units; unit = cpu_take_unit(job->cpu, 0)) {
-        /* late tokens see the most keys: take them first */
-        uint32_t token0 = (job->n_token_units - 1 - unit / job->n_head_units) * job->unit_tokens;
-        uint32_t kv_head = unit % job->n_head_units / units_per_kv_head;
-        uint32_t head0 = unit % job->n_head_units % units_per_kv_head * job->unit_heads;
+        /* All of a head's, whose keys and values the cache then holds; late tokens first, which see the most keys. */
+        uint32_t token0 = (job->n_token_units - 1 - unit % job->n_token_units) * job->unit_tokens;
+        uint32_t head_unit = unit / job->n_token_units, kv_head = head_unit / units_per_kv_head;
+        uint32_t head0 = head_unit % units_per_kv_head * job->unit_heads;
         uint32_t token_end = token0 + job->unit_tokens < a->n_tokens ? token0 + job->unit_tokens : a->n_tokens;
         uint32_t head_end = head0 + job->unit_heads < job->group ? head0 + job->unit_heads : job->group;
         struct query_set set = { .n = 0 };

@@ -224,4 +224,72 @@ VEC_INLINE vec_quarter vec_sum_four(const struct vec *v0, const struct vec *v1, 
     return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
 }
 
+#if PART_LANES == 16
+/* The first step of that order for two, the second for four, the third for eight, the last for sixteen. */
+VEC_INLINE part_f32 fold_halves(const struct vec *a, const struct vec *b)
+{
+    return __builtin_shufflevector(a->part[0], b->part[0], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+           __builtin_shufflevector(a->part[0], b->part[0], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30,
+                                   31);
+}
+
+VEC_INLINE part_f32 fold_quarters(const struct vec *v)
+{
+    part_f32 a = fold_halves(v, v + 4), b = fold_halves(v + 8, v + 12);
+
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+           __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+}
+
+VEC_INLINE part_f32 fold_pairs(const struct vec *v)
+{
+    part_f32 a = fold_quarters(v), b = fold_quarters(v + 1);
+
+    return __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+           __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+}
+
+/* vec_sum of sixteen at once. */
+VEC_INLINE void vec_sum_sixteen(const struct vec *v, float *sums)
+{
+    part_f32 a = fold_pairs(v), b = fold_pairs(v + 2);
+
+    part_store(sums, __builtin_shufflevector(a, b, 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30) +
+                         __builtin_shufflevector(a, b, 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31));
+}
+#else
+VEC_INLINE void vec_sum_sixteen(const struct vec *v, float *sums)
+{
+    for (int i = 0; i < 16; i += 4) {
+        vec_quarter four = vec_sum_four(v + i, v + i + 1, v + i + 2, v + i + 3);
+
+        memcpy(sums + i, &four, sizeof(four));
+    }
+}
+#endif
+
+VEC_INLINE vec_quarter quarter_greater(vec_quarter a, vec_quarter b)
+{
+    typedef int32_t whole __attribute__((vector_size(16)));
+    whole take = (b > a) | (b != b);
+
+    return (vec_quarter)((take & (whole)b) | (~take & (whole)a));
+}
+
+/* The greatest lane, or NaN where there is one. */
+VEC_INLINE float part_greatest(part_f32 v)
+{
+    vec_quarter q[PART_LANES / 4];
+    float max;
+
+    memcpy(q, &v, sizeof(q));
+    for (int n = PART_LANES / 8; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            q[i] = quarter_greater(q[i], q[i + n]);
+    max = q[0][0];
+    for (int l = 1; l < 4; l++)
+        max = q[0][l] > max || q[0][l] != q[0][l] ? q[0][l] : max;
+    return max;
+}
+
 #endif
