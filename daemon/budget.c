@@ -21,7 +21,7 @@ uint64_t budget_reserve(uint64_t total)
 {
     uint64_t small = u64_max(u64_min((total - u64_min(total, 2 * MIB)) / 16, 3 * MIB), 256 << 10);
 
-    return u64_min(u64_max(total / 32, small), 64 * MIB);
+    return u64_min(u64_max(total / 64, small), 64 * MIB);
 }
 
 bool budget_is_small(uint64_t total)

@@ -206,7 +206,8 @@ Test(budget, of_what_is_free_some_is_left)
     cr_assert_eq(budget_of_free(10000 * MIB), 9000 * MIB);
     cr_assert_eq(budget_of_free(1000 * MIB), 744 * MIB);
     cr_assert_eq(budget_of_free(300 * MIB), 150 * MIB);
-    cr_assert_eq(budget_reserve(100 * MIB), 3 * MIB + 128 * 1024);
+    cr_assert_eq(budget_reserve(100 * MIB), 3 * MIB);
+    cr_assert_eq(budget_reserve(1024 * MIB), 16 * MIB);
     cr_assert_eq(budget_reserve(UINT64_MAX), 64 * MIB);
 }
 
