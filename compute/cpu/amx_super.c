@@ -19,6 +19,7 @@ enum {
     LANE_LEVELS = 4,
     BLOCK_STEPS = QUANT_SUPER / AMX_STEP,
     LINES = AMX_STEP / 4, /* of a register of weights */
+    FETCH_LINES = 10,     /* of what is ahead, with each item */
 };
 
 /* A block of sixteen rows, multiplied by their scales: 64 weights of each in sixteen lines. */
@@ -304,8 +305,15 @@ static inline struct item item_at(struct chunk *c, const struct place *p, const 
     };
 }
 
+/* So few at a time that they arrive while an item is multiplied. */
+static inline void fetch_some(struct ahead *ahead)
+{
+    for (int i = 0; i < FETCH_LINES && ahead->at < ahead->end; i++, ahead->at += AMX_LINE)
+        __builtin_prefetch(ahead->at, 0, 2);
+}
+
 SIMD_INLINE void chunk_blocks(enum kind kind, int bias_shift, struct chunk *c, const struct super_tile *w,
-                              size_t n_blocks)
+                              size_t n_blocks, struct ahead *ahead)
 {
     struct place place = { 0, lanes_used(n_blocks), 0, n_blocks };
     struct item items[2], *before = NULL;
@@ -325,6 +333,7 @@ SIMD_INLINE void chunk_blocks(enum kind kind, int bias_shift, struct chunk *c, c
         for (int tile = 0; tile < n_tiles; tile++) {
             struct item *now = before == &items[0] ? &items[1] : &items[0];
 
+            fetch_some(ahead);
             *now = item_at(c, &here, w, (size_t)tile);
             now->sums = &c->sums[now - items];
             job.end = goes_on ? n_groups * (tile + 1) / n_tiles : 0;
@@ -347,7 +356,7 @@ static void chunk_store(const struct chunk *c, size_t n_rows, float *y, size_t y
 }
 
 SIMD_INLINE void dots_super(enum kind kind, int bias_shift, const void *tile, size_t n_rows, size_t n, const void *acts,
-                            size_t stride, size_t n_acts, float *y, size_t y_stride)
+                            size_t stride, size_t n_acts, float *y, size_t y_stride, struct ahead *ahead)
 {
     struct dealt chunks = deal(n_acts, CHUNK_MOST);
     struct chunk c;
@@ -359,7 +368,7 @@ SIMD_INLINE void dots_super(enum kind kind, int bias_shift, const void *tile, si
         size_t start = dealt_start(&chunks, chunk);
 
         c.acts = (const char *)acts + start * stride;
-        chunk_blocks(kind, bias_shift, &c, tile, n / QUANT_SUPER);
+        chunk_blocks(kind, bias_shift, &c, tile, n / QUANT_SUPER, ahead);
         chunk_store(&c, n_rows, y + start * y_stride, y_stride);
     }
     _tile_release();
@@ -367,9 +376,9 @@ SIMD_INLINE void dots_super(enum kind kind, int bias_shift, const void *tile, si
 
 #define DOTS(name, kind, bias_shift)                                                                            \
     static void name(const void *tile, size_t n_rows, size_t n, const void *acts, size_t stride, size_t n_acts, \
-                     float *y, size_t y_stride)                                                                 \
+                     float *y, size_t y_stride, struct ahead *ahead)                                            \
     {                                                                                                           \
-        dots_super(kind, bias_shift, tile, n_rows, n, acts, stride, n_acts, y, y_stride);                       \
+        dots_super(kind, bias_shift, tile, n_rows, n, acts, stride, n_acts, y, y_stride, ahead);                \
     }
 
 DOTS(dots_by_4, BIAS, 2)

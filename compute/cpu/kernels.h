@@ -115,9 +115,13 @@ enum {
 /* y[t * y_stride + r] = row r of the tile . acts[t]. */
 typedef void (*dots_kernel)(const void *tile, size_t n_rows, size_t n, const void *const *acts, size_t n_acts, float *y,
                             size_t y_stride);
-/* The same where rows of activations lie `stride` bytes apart. */
+/* Memory that will be wanted next. It is moved on as it is fetched. */
+struct ahead {
+    const char *at, *end;
+};
+/* The same where rows of activations lie `stride` bytes apart. What is ahead is fetched in small bites meanwhile. */
 typedef void (*dots_many_kernel)(const void *tile, size_t n_rows, size_t n, const void *acts, size_t stride,
-                                 size_t n_acts, float *y, size_t y_stride);
+                                 size_t n_acts, float *y, size_t y_stride, struct ahead *ahead);
 
 struct cpu_kernels {
     enum cpu_level level;

@@ -95,13 +95,13 @@ static void stream_bias(const struct product *p, const struct row_stream *s)
 
 /* The sums of a tile and some tokens. */
 static void tile_dots(const struct cpu_kernels *k, const struct product *p, uint32_t n_rows, uint32_t token0,
-                      uint32_t n_tokens, const void *tile, float *y, size_t y_stride)
+                      uint32_t n_tokens, const void *tile, float *y, size_t y_stride, struct ahead *ahead)
 {
     dots_many_kernel many = k->dots_many[p->w->type];
     const void *acts[TILE_TOKENS];
 
     if (many != NULL && n_tokens >= DOTS_MANY && p->src == NULL) {
-        many(tile, n_rows, p->w->cols, act_of(p, token0), p->acts.stride, n_tokens, y, y_stride);
+        many(tile, n_rows, p->w->cols, act_of(p, token0), p->acts.stride, n_tokens, y, y_stride, ahead);
         return;
     }
     for (uint32_t t = 0; t < n_tokens; t++)
@@ -111,13 +111,13 @@ static void tile_dots(const struct cpu_kernels *k, const struct product *p, uint
 
 /* n_rows weight rows that have been taken apart, times some tokens. */
 static void product_tile(const struct cpu_kernels *k, const struct product *p, uint32_t row0, uint32_t n_rows,
-                         uint32_t token0, uint32_t n_tokens, const void *tile, float *y)
+                         uint32_t token0, uint32_t n_tokens, const void *tile, float *y, struct ahead *ahead)
 {
     bool in_place = p->dst == NULL && p->bias == NULL;
     float sums[TILE_TOKENS * DOTS_ROWS];
 
     tile_dots(k, p, n_rows, token0, n_tokens, tile, in_place ? y + result_at(p, token0) : sums,
-              in_place ? p->y_stride : DOTS_ROWS);
+              in_place ? p->y_stride : DOTS_ROWS, ahead);
     for (uint32_t t = 0; !in_place && t < n_tokens; t++) {
         float *out = y + result_at(p, token0 + t);
 
@@ -133,12 +133,14 @@ static void product_unpacked(const struct cpu_kernels *k, const struct product *
     size_t bytes = quant_row_bytes(p->w->type, p->w->cols);
 
     for (uint32_t r = 0; r < n_rows; r += DOTS_ROWS) {
-        uint32_t n = n_rows - r < DOTS_ROWS ? n_rows - r : DOTS_ROWS;
+        uint32_t n = n_rows - r < DOTS_ROWS ? n_rows - r : DOTS_ROWS, left = n_rows - r - n;
+        const char *rows = (const char *)p->w->data + (row0 + r) * bytes;
+        struct ahead ahead = { rows + n * bytes, rows + (n + (left < DOTS_ROWS ? left : DOTS_ROWS)) * bytes };
 
-        k->unpack[p->w->type](p->w->type, (const char *)p->w->data + (row0 + r) * bytes, bytes, n, p->w->cols, tile);
+        k->unpack[p->w->type](p->w->type, rows, bytes, n, p->w->cols, tile);
         for (uint32_t t = 0; t < p->n_tokens; t += TILE_TOKENS)
             product_tile(k, p, row0 + r, n, t, p->n_tokens - t < TILE_TOKENS ? p->n_tokens - t : TILE_TOKENS, tile,
-                         p->y + r);
+                         p->y + r, &ahead);
     }
 }
 

@@ -123,6 +123,7 @@ static void dots_many(const struct cpu_kernels *k, const struct fixture *f, size
                       size_t n_acts, float *y)
 {
     size_t bytes = act_row_bytes(f->flavour, f->n);
+    struct ahead ahead = { (const char *)f->tile, (const char *)f->tile + bytes };
     char *rows;
 
     if (k->dots_many[f->type] == NULL)
@@ -131,7 +132,7 @@ static void dots_many(const struct cpu_kernels *k, const struct fixture *f, size
     for (size_t t = 0; t < n_acts; t++)
         memcpy(rows + t * bytes, acts[t], bytes);
     memset(y, 0xff, n_rows * n_acts * sizeof(*y));
-    k->dots_many[f->type](f->tile, n_rows, f->n, rows, bytes, n_acts, y, n_rows);
+    k->dots_many[f->type](f->tile, n_rows, f->n, rows, bytes, n_acts, y, n_rows, &ahead);
     guard_free(rows);
 }
 
