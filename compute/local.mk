@@ -76,6 +76,7 @@ libcpu_avx512_a_SOURCES = \
 libcpu_avx512_a_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mbmi2
 AMX_SOURCES = \
 	compute/cpu/amx_super.c \
+	compute/cpu/amx_planes.h \
 	compute/cpu/amx_tiles.h \
 	compute/cpu/kernels_amx.c
 libcpu_amx_a_SOURCES = $(AMX_SOURCES)
