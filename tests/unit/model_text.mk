@@ -2,6 +2,7 @@ if HAVE_CRITERION
 model_text_tests = \
 	tests/unit/test_chat \
 	tests/unit/test_sampler \
+	tests/unit/test_sampler_best \
 	tests/unit/test_stops \
 	tests/unit/test_tokenizer \
 	tests/unit/test_tokenizer_hostile \
@@ -21,6 +22,10 @@ tests_unit_test_chat_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
 tests_unit_test_sampler_SOURCES = tests/unit/test_sampler.c
 tests_unit_test_sampler_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_sampler_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
+
+tests_unit_test_sampler_best_SOURCES = tests/unit/test_sampler_best.c
+tests_unit_test_sampler_best_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_sampler_best_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
 
 tests_unit_test_stops_SOURCES = tests/unit/test_stops.c
 tests_unit_test_stops_CPPFLAGS = $(CRITERION_CPPFLAGS)
