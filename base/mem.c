@@ -140,6 +140,8 @@ int mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked)
         madvise(p, total, MADV_HUGEPAGE);
         interleave(p, total);
     }
+    if (flags & MEM_SMALL)
+        madvise(p, total, MADV_NOHUGEPAGE);
     if ((flags & MEM_POPULATE) && madvise(p, total, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
         munmap(p, total);
         return -ENOMEM;

@@ -27,6 +27,7 @@ void mem_free(void *p);                    /* NULL is allowed */
 enum mem_map_flags {
     MEM_HUGE = 1 << 0,    /* ask for 2 MiB pages */
     MEM_POPULATE = 1 << 1, /* fault every page in now */
+    MEM_SMALL = 1 << 3,   /* never huge pages: what is not touched takes nothing, page by page */
     MEM_LOCK = 1 << 2,    /* mlock; a refusal (RLIMIT_MEMLOCK) is not an error, see mem_map */
 };
 

@@ -246,8 +246,9 @@ static void bench_attention(struct bench *b, enum kv_type type, uint32_t n_token
 {
     enum { HEADS = 32, KV_HEADS = 4, DIM = 128 };
     size_t bytes = (size_t)n_ctx * KV_HEADS * kv_row_bytes(type, DIM);
+    size_t head_bytes = 2 * (size_t)n_ctx * kv_row_bytes(type, DIM);
     struct attention a = { .q = b->x,
-                           .kv = { b->weights, b->weights + bytes, n_ctx },
+                           .kv = { b->weights, b->weights + head_bytes / 2, head_bytes, 0, n_ctx },
                            .kv_type = type,
                            .n_tokens = n_tokens,
                            .pos0 = n_ctx - n_tokens,

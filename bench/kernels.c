@@ -7,10 +7,10 @@
  * matrix, in GFLOP/s (two per weight and row). Each figure is the best of several rounds.
  *
  * bench/kernels, or tests/parity/test_kernels --bench: [--threads N] [--level NAME] [--type NAME|attention] [--mib
- * SIZE] [--rows N] [--kv-type f16|f32|q8_0] [--positions N] [--read]
+ * SIZE] [--rows N] [--kv-type f16|f32|q8_0] [--positions N] [--block N] [--read]
  *
  * Attention is that of one token, through as many layers as SIZE holds, and that of the rows in one layer, over keys
- * and values of the type and number of positions given (f16, 4096).
+ * and values of the type and number of positions given (f16, 4096), in blocks of so many (one).
  * --read prints only what a plain read takes, as bench/compare.py asks for its rooflines.
  */
 #include "bench/kernels.h"
@@ -34,7 +34,7 @@ struct bench {
     int level; /* -1: all */
     const char *type;
     enum kv_type kv_type;
-    uint32_t n_positions;
+    uint32_t n_positions, n_block;
     bool read_only;
     unsigned char *weights;
     float *x, *y;
@@ -129,14 +129,18 @@ static void bench_type(const struct bench *b, struct device *device, struct acts
 static double attention_best_ns(const struct bench *b, struct device *device, struct attention *a, size_t bytes)
 {
     size_t n_layers = a->n_tokens > 1 ? 1 : (b->mib << 20) / (2 * bytes);
+    bool beside = a->kv.block_rows < a->pos0 + a->n_tokens; /* as model/kv.c lays them */
+    size_t head = a->kv.head_bytes / (beside ? 2 : 1), layer_bytes = 2 * a->n_kv_heads * head;
     uint64_t best = UINT64_MAX;
+
+    a->kv.block_bytes = layer_bytes * n_layers;
 
     for (int i = 0; i < ROUNDS; i++) {
         uint64_t start = clock_ns(), ns;
 
         for (size_t layer = 0; layer < n_layers; layer++) {
-            a->kv.k = b->weights + 2 * bytes * layer;
-            a->kv.v = b->weights + 2 * bytes * layer + bytes;
+            a->kv.k = b->weights + layer_bytes * layer;
+            a->kv.v = b->weights + layer_bytes * layer + (beside ? head : layer_bytes / 2);
             device->ops->attention(device, a);
         }
         ns = clock_ns() - start;
@@ -149,10 +153,12 @@ static double attention_best_ns(const struct bench *b, struct device *device, st
 static void bench_attention(const struct bench *b, struct device *device, uint32_t n_tokens, uint32_t n_kv_heads)
 {
     enum { HEADS = 16, DIM = 128 };
-    size_t bytes = (size_t)b->n_positions * n_kv_heads * kv_row_bytes(b->kv_type, DIM);
+    uint32_t n_blocks = (b->n_positions + b->n_block - 1) / b->n_block;
+    size_t bytes = (size_t)n_blocks * b->n_block * n_kv_heads * kv_row_bytes(b->kv_type, DIM);
     struct attention a = {
         .q = b->x,
-        .kv.n_ctx = b->n_positions,
+        .kv.block_rows = b->n_block,
+        .kv.head_bytes = (n_blocks > 1 ? 2 : 1) * b->n_block * kv_row_bytes(b->kv_type, DIM),
         .kv_type = b->kv_type,
         .n_tokens = n_tokens,
         .pos0 = b->n_positions - n_tokens,
@@ -223,6 +229,7 @@ static int parse(struct bench *b, int argc, char **argv)
         { "rows", required_argument, NULL, 'r' },
         { "kv-type", required_argument, NULL, 'k' },
         { "positions", required_argument, NULL, 'p' },
+        { "block", required_argument, NULL, 'b' },
         { "read", no_argument, NULL, 'R' },
         { NULL, 0, NULL, 0 },
     };
@@ -254,12 +261,16 @@ static int parse(struct bench *b, int argc, char **argv)
         case 'p':
             b->n_positions = (uint32_t)atoi(optarg);
             break;
+        case 'b':
+            b->n_block = (uint32_t)atoi(optarg);
+            break;
         case 'R':
             b->read_only = true;
             break;
         default:
             return -1;
         }
+    b->n_block = b->n_block > 0 ? b->n_block : b->n_positions;
     return b->n_threads > 0 && b->n_threads <= 256 && b->n_rows > 0 && b->n_positions > 0 && b->kv_type < KV_TYPES &&
                    b->mib >= 16
                ? 0
@@ -278,7 +289,7 @@ int kernels_bench(int argc, char **argv)
 
     if (parse(&b, argc, argv) < 0) {
         fprintf(stderr, "usage: kernels [--threads N] [--level NAME] [--type NAME] [--mib SIZE] [--rows N] "
-                        "[--kv-type TYPE] [--positions N] [--read]\n");
+                        "[--kv-type TYPE] [--positions N] [--block N] [--read]\n");
         return 2;
     }
     if (mem_map(b.mib << 20, MEM_HUGE | MEM_POPULATE, &weights, NULL) < 0 ||

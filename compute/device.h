@@ -100,16 +100,28 @@ static inline size_t kv_row_bytes(enum kv_type type, uint32_t head_dim)
     return (size_t)head_dim * (type == KV_F16 ? sizeof(uint16_t) : sizeof(float));
 }
 
-/* One layer's keys and values of one sequence: [n_kv_heads, n_ctx] rows of kv_row_bytes each. A head's keys lie
- * together, because attention reads them head by head. */
-struct kv_view {
-    void *k; /* device; aligned as its numbers are: to 4 bytes, or to 2 */
-    void *v; /* likewise */
-    uint32_t n_ctx;
-};
-
 /* Positions whose attention is computed by itself and then merged, in order, with that of those before. */
 enum { ATTEND_SPAN = 256 };
+
+/* Positions that are read in one go. */
+enum { KV_STEP = 64 };
+
+/* One layer's keys and values of one sequence: rows of kv_row_bytes each, for the positions of a block one behind the
+ * other, because attention reads them head by head. There may be several blocks, apart from each other, because what a
+ * long context has not come to yet need not have memory. */
+struct kv_view {
+    void *k;             /* device; of the first block and head; aligned as its numbers are: to 4 bytes, or to 2 */
+    void *v;             /* likewise */
+    size_t head_bytes;   /* from one head's keys, or values, in a block to the next one's */
+    size_t block_bytes;  /* from one block's to the next one's */
+    uint32_t block_rows; /* positions of a block: a multiple of KV_STEP, unless there is but one block */
+};
+
+/* Where a head's row of a position lies behind k and v. */
+static inline size_t kv_at(const struct kv_view *kv, size_t row_bytes, uint32_t head, uint32_t pos)
+{
+    return pos / kv->block_rows * kv->block_bytes + head * kv->head_bytes + pos % kv->block_rows * row_bytes;
+}
 
 /* Causal attention of n_tokens consecutive positions of one sequence, pos0 the first. Query t sees keys
  * 0 .. pos0 + t, which must be stored already. Query head h reads KV head h / (n_heads / n_kv_heads). */

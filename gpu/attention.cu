@@ -14,7 +14,7 @@
 #include "gpu/exact.cuh"
 #include "gpu/kernels.h"
 
-enum { QUERIES = 8, KEYS = 64, THREADS = 128, KEYS_AT_ONCE = THREADS / LANES };
+enum { QUERIES = 8, KEYS = KV_STEP, THREADS = 128, KEYS_AT_ONCE = THREADS / LANES };
 
 struct attend_shared {
     float weights[QUERIES][KEYS];
@@ -43,7 +43,8 @@ template <int TYPE> DEVICE float cached(const void *cache, size_t row, uint32_t 
 
 /* Scores of a block's keys: sixteen threads a key, thread l the lane l of the dot products. */
 template <int TYPE>
-DEVICE void score(const struct attention_params &p, struct attend_shared *s, const float *q, size_t key0)
+DEVICE void score(const struct attention_params &p, struct attend_shared *s, const float *q, const void *keys,
+                  size_t key0)
 {
     uint32_t lane = THREAD % LANES;
 
@@ -57,7 +58,7 @@ DEVICE void score(const struct attention_params &p, struct attend_shared *s, con
         UNROLL for (int i = 0; i < QUERIES; i++)
             dot[i] = 0;
         for (uint32_t d = lane; d < (p.head_dim + LANES - 1) / LANES * LANES; d += LANES) {
-            float k = d < p.head_dim ? cached<TYPE>(p.k, row, p.head_dim, d) : 0;
+            float k = d < p.head_dim ? cached<TYPE>(keys, row, p.head_dim, d) : 0;
 
             UNROLL for (int i = 0; i < QUERIES; i++)
                 dot[i] += d < p.head_dim ? k * q[i * p.head_dim + d] : 0;
@@ -108,7 +109,8 @@ DEVICE void weigh(struct attend_shared *s)
 
 /* y = y * keep + the sum over keys, in order, of weight times value: a thread a dimension. */
 template <int TYPE>
-DEVICE void add_values(const struct attention_params &p, const struct attend_shared *s, float *y, size_t key0)
+DEVICE void add_values(const struct attention_params &p, const struct attend_shared *s, float *y, const void *values,
+                       size_t key0)
 {
     for (uint32_t d = THREAD; d < p.head_dim; d += THREADS) {
         float sum[QUERIES];
@@ -116,7 +118,7 @@ DEVICE void add_values(const struct attention_params &p, const struct attend_sha
         UNROLL for (int i = 0; i < QUERIES; i++)
             sum[i] = y[i * p.head_dim + d] * s->keep[i];
         for (uint32_t key = 0; key < s->most_keys; key++) {
-            float v = cached<TYPE>(p.v, key0 + key, p.head_dim, d);
+            float v = cached<TYPE>(values, key0 + key, p.head_dim, d);
 
             UNROLL for (int i = 0; i < QUERIES; i++)
                 if (key < s->n_keys[i])
@@ -146,7 +148,7 @@ DEVICE void count_keys(struct attend_shared *s, uint32_t key0)
 
 template <int TYPE>
 DEVICE void attend_span(const struct attention_params &p, struct attend_shared *s, const float *q, float *y,
-                        size_t head_at, uint32_t span)
+                        uint32_t span)
 {
     if (THREAD < QUERIES) {
         s->max[THREAD] = -INFINITY;
@@ -155,14 +157,17 @@ DEVICE void attend_span(const struct attention_params &p, struct attend_shared *
     for (uint32_t i = THREAD; i < QUERIES * p.head_dim; i += THREADS)
         y[i] = 0;
     for (uint32_t key0 = span * ATTEND_SPAN; key0 < (span + 1) * ATTEND_SPAN; key0 += KEYS) {
+        size_t block_at = key0 / p.kv.block_rows * p.kv.block_bytes + BLOCK_Y * p.kv.head_bytes;
+        uint32_t row = key0 % p.kv.block_rows;
+
         count_keys(s, key0);
         if (s->most_keys == 0)
             break;
-        score<TYPE>(p, s, q, head_at + key0);
+        score<TYPE>(p, s, q, (const char *)p.kv.k + block_at, row);
         block_barrier();
         weigh(s);
         block_barrier();
-        add_values<TYPE>(p, s, y, head_at + key0);
+        add_values<TYPE>(p, s, y, (const char *)p.kv.v + block_at, row);
         block_barrier();
     }
 }
@@ -269,20 +274,19 @@ template <int TYPE> KERNEL(THREADS) attention_kernel(PARAMS(attention_params) p)
 {
     SHARED(struct attend_shared, s);
     float *q = (float *)(s + 1), *y = q + QUERIES * p.head_dim, *total = y + QUERIES * p.head_dim;
-    size_t head_at = (size_t)BLOCK_Y * p.n_ctx;
     uint32_t n_spans = load_queries(p, s, q);
 
     if (p.partial != NULL) {
         if (BLOCK_Z < n_spans) {
-            attend_span<TYPE>(p, s, q, y, head_at, BLOCK_Z);
+            attend_span<TYPE>(p, s, q, y, BLOCK_Z);
             store_result(p, s, y, s->sum, s->max);
         }
         return;
     }
-    attend_span<TYPE>(p, s, q, y, head_at, 0);
+    attend_span<TYPE>(p, s, q, y, 0);
     take_first_span(p, s, y, total);
     for (uint32_t span = 1; span < n_spans; span++) {
-        attend_span<TYPE>(p, s, q, y, head_at, span);
+        attend_span<TYPE>(p, s, q, y, span);
         merge_span(p, s, y, total, span);
     }
     store_result(p, s, total, s->total_sum, s->total_max);

@@ -163,9 +163,7 @@ static int device_kv_store(struct device *device, const struct kv_view *kv, enum
     memset(&p, 0, sizeof(p));
     p.k = k;
     p.v = v;
-    p.k_cache = kv->k;
-    p.v_cache = kv->v;
-    p.n_ctx = kv->n_ctx;
+    p.kv = *kv;
     p.pos0 = pos0;
     p.n = n;
     p.n_kv_heads = n_kv_heads;
@@ -196,10 +194,8 @@ static int device_attention(struct device *device, const struct attention *a)
         return err_set(&device->err, -EINVAL, "heads of %u dimensions are not computed", a->head_dim);
     memset(&p, 0, sizeof(p));
     p.q = a->q;
-    p.k = a->kv.k;
-    p.v = a->kv.v;
+    p.kv = a->kv;
     p.y = a->y;
-    p.n_ctx = a->kv.n_ctx;
     p.n_tokens = a->n_tokens;
     p.pos0 = a->pos0;
     p.n_heads = a->n_heads;

@@ -76,20 +76,32 @@ KERNEL(ROW_THREADS) rope_kernel(PARAMS(rope_params) p)
     x[b] = xa * angle[1] + xb * angle[0];
 }
 
+/* Where a head's rows of the block begin, bytes behind the first. */
+DEVICE size_t kv_head(const struct kv_store_params &p, uint32_t head)
+{
+    return (p.pos0 + BLOCK_X) / p.kv.block_rows * p.kv.block_bytes + head * p.kv.head_bytes;
+}
+
+DEVICE uint32_t kv_row(const struct kv_store_params &p)
+{
+    return (p.pos0 + BLOCK_X) % p.kv.block_rows;
+}
+
 KERNEL(ROW_THREADS) kv_store_kernel(PARAMS(kv_store_params) p)
 {
     uint32_t i = BLOCK_Y * ROW_THREADS + THREAD, head = i / p.head_dim;
     size_t from = (size_t)BLOCK_X * p.n_kv_heads * p.head_dim + i;
-    size_t to = ((size_t)head * p.n_ctx + p.pos0 + BLOCK_X) * p.head_dim + i % p.head_dim;
+    size_t to = (size_t)kv_row(p) * p.head_dim + i % p.head_dim;
+    char *k = (char *)p.kv.k + kv_head(p, head), *v = (char *)p.kv.v + kv_head(p, head);
 
     if (head >= p.n_kv_heads)
         return;
     if (p.kv_type == KV_F16) {
-        ((uint16_t *)p.k_cache)[to] = float_half(p.k[from]);
-        ((uint16_t *)p.v_cache)[to] = float_half(p.v[from]);
+        ((uint16_t *)k)[to] = float_half(p.k[from]);
+        ((uint16_t *)v)[to] = float_half(p.v[from]);
     } else {
-        ((float *)p.k_cache)[to] = p.k[from];
-        ((float *)p.v_cache)[to] = p.v[from];
+        ((float *)k)[to] = p.k[from];
+        ((float *)v)[to] = p.v[from];
     }
 }
 
@@ -128,12 +140,12 @@ KERNEL(ROW_THREADS) kv_store_q8_0_kernel(PARAMS(kv_store_params) p)
     uint32_t blocks = (p.head_dim + KV_BLOCK - 1) / KV_BLOCK, i = (BLOCK_Y * ROW_THREADS + THREAD) / KV_BLOCK;
     uint32_t head = i / blocks, d = i % blocks * KV_BLOCK + THREAD % KV_BLOCK;
     size_t from = ((size_t)BLOCK_X * p.n_kv_heads + head) * p.head_dim + d;
-    size_t to = (((size_t)head * p.n_ctx + p.pos0 + BLOCK_X) * blocks + i % blocks) * KV_BLOCK_BYTES;
+    size_t to = kv_head(p, head) + ((size_t)kv_row(p) * blocks + i % blocks) * KV_BLOCK_BYTES;
 
     if (head >= p.n_kv_heads)
         return;
-    store_block(d < p.head_dim ? p.k[from] : 0, (char *)p.k_cache + to);
-    store_block(d < p.head_dim ? p.v[from] : 0, (char *)p.v_cache + to);
+    store_block(d < p.head_dim ? p.k[from] : 0, (char *)p.kv.k + to);
+    store_block(d < p.head_dim ? p.v[from] : 0, (char *)p.kv.v + to);
 }
 
 /* The sum is complete before it meets x, as on the CPU. */

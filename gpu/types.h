@@ -79,17 +79,17 @@ struct rope_params {
 
 struct kv_store_params {
     const float *k, *v; /* [n, n_kv_heads, head_dim] */
-    void *k_cache, *v_cache;
-    uint32_t n_ctx, pos0, n, n_kv_heads, head_dim;
+    struct kv_view kv;
+    uint32_t pos0, n, n_kv_heads, head_dim;
     enum kv_type kv_type;
 };
 
 struct attention_params {
     const float *q;
-    const void *k, *v;
+    struct kv_view kv;
     float *y;
     float *partial; /* [n_tokens * n_heads, n_spans, head_dim + 2], or NULL: a block goes through all spans itself */
-    uint32_t n_ctx, n_tokens, pos0, n_heads, n_kv_heads, head_dim, n_spans;
+    uint32_t n_tokens, pos0, n_heads, n_kv_heads, head_dim, n_spans;
     enum kv_type kv_type;
     float scale;
 };

@@ -23,6 +23,9 @@ static int span_check(const struct forward *f, const struct batch_span *span, st
     if (span->n_tokens > f->kv.n_ctx || span->pos0 > f->kv.n_ctx - span->n_tokens)
         return err_set(err, ERR_TOO_LONG, "%llu tokens, where the context holds %u",
                        (unsigned long long)span->pos0 + span->n_tokens, f->kv.n_ctx);
+    if (span->pos0 + span->n_tokens > kv_room(&f->kv, span->seq))
+        return err_set(err, -EINVAL, "sequence %u: positions up to %u, where %u are held", span->seq,
+                       span->pos0 + span->n_tokens, kv_room(&f->kv, span->seq));
     if (span->pos0 > f->kv.lengths[span->seq])
         return err_set(err, -EINVAL, "sequence %u: position %u, where %u have been evaluated", span->seq, span->pos0,
                        f->kv.lengths[span->seq]);
@@ -169,6 +172,27 @@ static int layers_run(struct forward *f, const struct batch *batch, bool (*shoul
             return r;
     }
     return 0;
+}
+
+int forward_hold(struct forward *f, uint32_t seq, uint32_t n_positions, struct err *err)
+{
+    int r = 0;
+
+    if (seq >= f->options.n_seqs || n_positions > f->options.n_ctx)
+        return err_set(err, -EINVAL, "%u positions of sequence %u: there are %u of %u", n_positions, seq,
+                       f->options.n_ctx, f->options.n_seqs);
+    r = kv_hold(&f->kv, seq, n_positions);
+    return r == 0 ? 0 : err_set(err, r, "no memory for the keys and values of %u positions", n_positions);
+}
+
+uint64_t forward_kv_bytes(const struct forward *f, uint32_t n_positions)
+{
+    return kv_bytes(&f->kv, n_positions);
+}
+
+uint64_t forward_kv_held(const struct forward *f, uint32_t seq)
+{
+    return kv_bytes(&f->kv, kv_room(&f->kv, seq));
 }
 
 int forward_eval(struct forward *f, const struct batch_span *spans, uint32_t n_spans, bool (*should_stop)(void *ctx),

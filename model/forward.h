@@ -48,7 +48,8 @@ struct forward_options {
     uint32_t max_batch;  /* most tokens of one eval */
     uint32_t max_logits; /* most rows of logits of one eval */
     enum kv_type kv_type;
-    bool lock; /* mlock the dense weights */
+    bool kv_on_demand; /* on the host: keys and values have memory where forward_hold asked for it, else all of it */
+    bool lock;         /* mlock the dense weights */
     /* Keep no table of embeddings, but read the rows of a batch's tokens from the file: a read per token, for memory
      * that is scarce. Does nothing where the table is the output, too, or where the device has a memory of its own. */
     bool embd_on_disk;
@@ -85,6 +86,13 @@ int forward_open(const struct model *model, struct device *device, struct expert
                  const struct forward_options *options, void (*on_progress)(void *ctx, uint64_t done, uint64_t total),
                  void *progress_ctx, struct forward **ret_forward, struct err *err);
 void forward_close(struct forward *forward);
+
+/* With kv_on_demand: have memory for the keys and values of a sequence's first n positions, at most n_ctx, and for no
+ * others, which are forgotten. -ENOMEM when it is not to be had; then as before. Without, there is nothing to do. */
+int forward_hold(struct forward *forward, uint32_t seq, uint32_t n_positions, struct err *err);
+/* The memory of a sequence for which so many positions are held, bytes. */
+uint64_t forward_kv_bytes(const struct forward *forward, uint32_t n_positions);
+uint64_t forward_kv_held(const struct forward *forward, uint32_t seq); /* as it is now */
 
 /* Consecutive positions of one sequence. */
 struct batch_span {

@@ -2,7 +2,6 @@
 #include "model/forward_arena.h"
 
 #include "base/arith.h"
-#include "base/mem.h"
 
 #include <errno.h>
 
@@ -36,7 +35,7 @@ size_t arena_bytes(const struct arena *arena)
     return mapped > 0 ? mapped : SIZE_MAX;
 }
 
-int arena_open(struct arena *arena, bool lock, const char *what, struct err *err)
+int arena_open(struct arena *arena, unsigned flags, const char *what, struct err *err)
 {
     size_t bytes = arena->used;
     void *p;
@@ -44,8 +43,7 @@ int arena_open(struct arena *arena, bool lock, const char *what, struct err *err
 
     if (bytes == 0)
         return 0;
-    r = on_host(arena) ? mem_map(bytes, MEM_HUGE | MEM_POPULATE | (lock ? MEM_LOCK : 0), &p, NULL)
-                       : arena->device->ops->alloc(arena->device, bytes, &p);
+    r = on_host(arena) ? mem_map(bytes, flags, &p, NULL) : arena->device->ops->alloc(arena->device, bytes, &p);
     if (r < 0 && !on_host(arena))
         return err_set(err, r, "no memory for %s (%zu bytes): %s: %s", what, bytes, arena->device->name,
                        err_text(&arena->device->err));

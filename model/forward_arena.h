@@ -12,6 +12,7 @@
 #define EXPERTD_MODEL_FORWARD_ARENA_H
 
 #include "base/err.h"
+#include "base/mem.h"
 #include "compute/device.h"
 
 #include <stddef.h>
@@ -29,9 +30,17 @@ void *arena_take(struct arena *arena, size_t n, size_t each);
 /* What arena_open will take for what has been counted. */
 size_t arena_bytes(const struct arena *arena);
 
-/* Get memory for what has been counted and start again at its beginning. With `lock` it is locked where that is
- * permitted. `what` names it in the error. */
-int arena_open(struct arena *arena, bool lock, const char *what, struct err *err);
+/* How the host's memory is taken: base/mem.h. A device's own is there whole, whatever is asked for. */
+enum arena_flags {
+    ARENA_HUGE = MEM_HUGE,
+    ARENA_SMALL = MEM_SMALL,
+    ARENA_POPULATE = MEM_POPULATE,
+    ARENA_LOCK = MEM_LOCK, /* where that is permitted */
+    ARENA_PLAIN = ARENA_HUGE | ARENA_POPULATE,
+};
+
+/* Get memory for what has been counted and start again at its beginning. `what` names it in the error. */
+int arena_open(struct arena *arena, unsigned flags, const char *what, struct err *err);
 void arena_close(struct arena *arena); /* an arena that was never opened is fine */
 
 #endif

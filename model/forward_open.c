@@ -102,6 +102,7 @@ static void lay_all(struct forward *f)
     dense_lay(&f->dense, f->model, forward_embd_rows(f), &f->weights_arena, &f->host_arena);
     f->embd_ids = arena_take(&f->host_arena, forward_embd_rows(f), sizeof(*f->embd_ids));
     f->kv.type = f->options.kv_type;
+    f->kv.on_demand = f->options.kv_on_demand && f->device->host_visible;
     f->kv.n_layers = f->hp->n_layers;
     f->kv.n_seqs = f->options.n_seqs;
     f->kv.n_ctx = f->options.n_ctx;
@@ -197,12 +198,13 @@ static void poll_door(void *ctx)
 
 static int take_memory(struct forward *f, struct err *err)
 {
+    unsigned lock = f->options.lock ? ARENA_LOCK : 0;
     int r;
 
-    if ((r = arena_open(&f->weights_arena, f->options.lock, "the dense weights", err)) < 0 ||
-        (r = arena_open(&f->kv_arena, false, "keys and values", err)) < 0 ||
-        (r = arena_open(&f->work_arena, false, "activations", err)) < 0 ||
-        (r = arena_open(&f->host_arena, false, "the forward pass", err)) < 0)
+    if ((r = arena_open(&f->weights_arena, lock | ARENA_PLAIN, "the dense weights", err)) < 0 ||
+        (r = arena_open(&f->kv_arena, kv_arena_flags(&f->kv), "keys and values", err)) < 0 ||
+        (r = arena_open(&f->work_arena, ARENA_PLAIN, "activations", err)) < 0 ||
+        (r = arena_open(&f->host_arena, ARENA_PLAIN, "the forward pass", err)) < 0)
         return r;
     lay_all(f);
     r = f->device->ops->acts_open(f->device, acts_rows(&f->options), acts_cols(f->hp), &f->acts);

@@ -58,7 +58,7 @@ static void queries_attend(const struct attention_job *job, struct query_set *se
     size_t row_bytes = kv_row_bytes(a->kv_type, a->head_dim);
 
     for (; key0 < end; key0 += ATTEND_KEYS) {
-        size_t at = ((size_t)kv_head * a->kv.n_ctx + key0) * row_bytes;
+        size_t at = kv_at(&a->kv, row_bytes, kv_head, key0);
         struct attend_block block = {
             .k = (const char *)a->kv.k + at,
             .v = (const char *)a->kv.v + at,
@@ -209,7 +209,7 @@ static void kv_store_row(void *arg, size_t t)
 
     for (size_t h = 0; h < job->n_kv_heads; h++) {
         size_t from = (t * job->n_kv_heads + h) * job->head_dim;
-        size_t to = (h * job->kv->n_ctx + job->pos0 + t) * row_bytes;
+        size_t to = kv_at(job->kv, row_bytes, (uint32_t)h, job->pos0 + (uint32_t)t);
 
         kv_store_head(job, job->k + from, (char *)job->kv->k + to);
         kv_store_head(job, job->v + from, (char *)job->kv->v + to);

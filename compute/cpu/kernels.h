@@ -85,7 +85,7 @@ struct attend_block {
     float *max, *sum;       /* [n_queries]: greatest score and sum of weights so far */
 };
 
-enum { ATTEND_KEYS = 64 };
+enum { ATTEND_KEYS = KV_STEP };
 
 /* Packed weight rows that are read one after the other, times some activation rows. */
 struct row_run {

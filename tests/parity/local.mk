@@ -25,7 +25,7 @@ PARITY_CPPFLAGS = $(CRITERION_CPPFLAGS) -I$(top_srcdir)/tests
 PARITY_LDADD = $(LIBS_COMPUTE) $(CRITERION_LIBS) -lm
 
 tests_parity_test_device_SOURCES = tests/parity/test_device.c tests/parity/test_attention.c \
-	tests/parity/variant.c tests/parity/variant.h tests/parity/parity.c tests/parity/parity.h
+	tests/parity/variant.c tests/parity/variant.h tests/parity/parity.c tests/parity/parity.h tests/parity/kv_room.h
 tests_parity_test_device_CPPFLAGS = $(PARITY_CPPFLAGS)
 tests_parity_test_device_LDADD = $(PARITY_LDADD)
 
@@ -74,7 +74,7 @@ check_PROGRAMS += $(gpu_tests)
 TESTS += $(gpu_tests)
 
 tests_parity_test_gpu_SOURCES = tests/parity/test_gpu.c tests/parity/test_gpu_route.c \
-	tests/parity/gpu_pair.c tests/parity/gpu_pair.h tests/parity/parity.c tests/parity/parity.h $(emu_sources)
+	tests/parity/gpu_pair.c tests/parity/gpu_pair.h tests/parity/parity.c tests/parity/parity.h tests/parity/kv_room.h $(emu_sources)
 tests_parity_test_gpu_CPPFLAGS = $(PARITY_CPPFLAGS)
 tests_parity_test_gpu_LDADD = tests/emu/libgpu_emu.a $(PARITY_LDADD) -ldl
 

@@ -4,6 +4,7 @@
  * same bits at every level, however the work is split.
  */
 #include "compute/half.h"
+#include "parity/kv_room.h"
 #include "parity/parity.h"
 #include "parity/variant.h"
 
@@ -20,9 +21,12 @@ struct attention_case {
 
 static struct kv_view kv_alloc(const struct attention_case *c)
 {
-    size_t bytes = (size_t)c->n_tokens * c->n_kv_heads * kv_row_bytes(c->type, c->head_dim);
+    size_t bytes;
+    struct kv_view kv = kv_room(c->n_tokens, c->type, c->n_kv_heads, c->head_dim, &bytes);
 
-    return (struct kv_view){ guard_alloc(bytes), guard_alloc(bytes), c->n_tokens };
+    kv.k = guard_alloc(bytes);
+    kv.v = guard_alloc(bytes);
+    return kv;
 }
 
 static void kv_free(struct kv_view *kv)

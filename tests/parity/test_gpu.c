@@ -6,6 +6,7 @@
  * Routing and what comes after it on the card is in test_gpu_route.c.
  */
 #include "parity/gpu_pair.h"
+#include "parity/kv_room.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -339,15 +340,16 @@ struct attention_case {
 static void check_attention(const struct attention_case *c)
 {
     uint32_t kv_dim = c->n_kv_heads * c->head_dim, q_dim = c->n_heads * c->head_dim, pos0 = c->n_ctx - c->n_tokens;
-    size_t kv_bytes = (size_t)c->n_ctx * c->n_kv_heads * kv_row_bytes(c->type, c->head_dim);
-    size_t n_kv = (size_t)c->n_ctx * kv_dim;
+    size_t kv_bytes, n_kv = (size_t)c->n_ctx * kv_dim;
     size_t n_q = (size_t)c->n_tokens * q_dim;
-    struct kv_view cpu_kv = { guard_alloc(kv_bytes), guard_alloc(kv_bytes), c->n_ctx }, gpu_kv = { .n_ctx = c->n_ctx };
+    struct kv_view gpu_kv = kv_room(c->n_ctx, c->type, c->n_kv_heads, c->head_dim, &kv_bytes), cpu_kv = gpu_kv;
     float *q, *k, *v, *y = guard_alloc(n_q * 4);
     float *q_gpu, *k_gpu, *v_gpu, *y_gpu;
     struct pair p;
 
     pair_init(&p, c->head_dim);
+    cpu_kv.k = guard_alloc(kv_bytes);
+    cpu_kv.v = guard_alloc(kv_bytes);
     q = floats(&p, n_q, 2);
     k = floats(&p, n_kv, 1);
     v = floats(&p, n_kv, 1);
@@ -449,7 +451,8 @@ Test(gpu, kv_store_q8_0)
     enum { HEADS = 3, DIM = 70, N = 20, ROWS = 2 * N, BYTES = ROWS * HEADS * 3 * KV_BLOCK_BYTES };
     enum { NUMBERS = N * HEADS * DIM + DIM }; /* values begin where the second head of keys does */
     static const float odd[] = { NAN, INFINITY, -INFINITY, 9e6f, -8.2e6f, 1e-42f, -0.0f, 7.5e-6f };
-    struct kv_view on_gpu = { .n_ctx = ROWS }, on_cpu = { guard_alloc(BYTES), guard_alloc(BYTES), ROWS };
+    struct kv_view on_gpu = { .head_bytes = BYTES / HEADS, .block_rows = ROWS };
+    struct kv_view on_cpu = { guard_alloc(BYTES), guard_alloc(BYTES), BYTES / HEADS, 0, ROWS };
     unsigned char *got = guard_alloc(BYTES);
     float *x;
     void *x_gpu;

@@ -198,12 +198,17 @@ static int sim_rope(struct device *device, const struct rope *rope, float *x, co
     return sim_ended(d, d->cpu->ops->rope(d->cpu, rope, real, pos, n_tokens, n_heads, head_dim));
 }
 
-static struct kv_view kv_real(struct sim_device *d, const struct kv_view *kv, enum kv_type type, uint32_t n_kv_heads,
-                              uint32_t head_dim, bool *bad)
+/* Up to the last head's row of the last position. */
+static struct kv_view kv_real(struct sim_device *d, const struct kv_view *kv, enum kv_type type, uint32_t last,
+                              uint32_t n_kv_heads, uint32_t head_dim, bool *bad)
 {
-    size_t bytes = (size_t)kv->n_ctx * n_kv_heads * kv_row_bytes(type, head_dim);
+    size_t row_bytes = kv_row_bytes(type, head_dim);
+    size_t bytes = kv_at(kv, row_bytes, n_kv_heads - 1, last) + row_bytes;
+    struct kv_view real = *kv;
 
-    return (struct kv_view){ sim_real(d, kv->k, bytes, bad), sim_real(d, kv->v, bytes, bad), kv->n_ctx };
+    real.k = sim_real(d, kv->k, bytes, bad);
+    real.v = sim_real(d, kv->v, bytes, bad);
+    return real;
 }
 
 static int sim_kv_store(struct device *device, const struct kv_view *kv, enum kv_type type, uint32_t pos0, uint32_t n,
@@ -218,7 +223,7 @@ static int sim_kv_store(struct device *device, const struct kv_view *kv, enum kv
 
     if (r < 0)
         return r;
-    real = kv_real(d, kv, type, n_kv_heads, head_dim, &bad);
+    real = kv_real(d, kv, type, pos0 + n - 1, n_kv_heads, head_dim, &bad);
     rk = sim_real(d, k, bytes, &bad);
     rv = sim_real(d, v, bytes, &bad);
     return bad ? sim_bad_call(d, "kv_store")
@@ -237,7 +242,7 @@ static int sim_attention(struct device *device, const struct attention *a)
         return r;
     real.q = sim_real(d, a->q, bytes, &bad);
     real.y = sim_real(d, a->y, bytes, &bad);
-    real.kv = kv_real(d, &a->kv, a->kv_type, a->n_kv_heads, a->head_dim, &bad);
+    real.kv = kv_real(d, &a->kv, a->kv_type, a->pos0 + a->n_tokens - 1, a->n_kv_heads, a->head_dim, &bad);
     return bad ? sim_bad_call(d, "attention") : sim_ended(d, d->cpu->ops->attention(d->cpu, &real));
 }
 

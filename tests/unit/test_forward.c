@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { N_CTX = 96, N_SEQS = 3, MAX_BATCH = 80, N_PROMPT = 70, N_VOCAB = 288 };
+enum { N_CTX = 96, N_SEQS = 3, MAX_BATCH = 80, N_PROMPT = 70, N_LONG = 9 * N_PROMPT, N_VOCAB = 288 };
 
 static const char *const kinds[] = { "qwen2moe-q8_0", "qwen3moe-q4_k", "qwen3moe-dense-first-f32", "olmoe-q4_0" };
 enum { N_KINDS = sizeof(kinds) / sizeof(kinds[0]) };
@@ -312,6 +312,51 @@ Test(forward, keys_and_values_as_q8_0_take_half)
     cr_expect_eq(q8_0.dense, f16.dense);
     cr_expect_eq(q8_0.activations, f16.activations);
     rig_close(&rig);
+}
+
+/* The prompt's tokens over and over, up to the end of a block of memory and beyond; the logits of the last of them. */
+static void long_logits(struct rig *rig, bool hold, float *logits)
+{
+    for (uint32_t at = 0; at < N_LONG; at += N_PROMPT) {
+        struct batch_span span = { .seq = 1, .pos0 = at, .n_tokens = N_PROMPT, .tokens = rig->prompt };
+
+        if (hold)
+            cr_assert_eq(forward_hold(rig->forward, 1, at + N_PROMPT, &rig->err), 0, "%s", err_text(&rig->err));
+        memcpy(logits, eval_ok(rig, &span, 1), N_VOCAB * sizeof(float));
+    }
+}
+
+Test(forward, keys_and_values_on_demand_change_nothing)
+{
+    float resident[N_VOCAB], on_demand[N_VOCAB];
+    const float *logits;
+
+    for (int kind = 0; kind < KV_TYPES; kind++) {
+        struct rig rig;
+        struct batch_span next = { .seq = 1, .pos0 = N_LONG, .n_tokens = 1, .tokens = rig.prompt };
+
+        rig_open(&rig, kinds[1]);
+        rig.options.n_ctx = 1100;
+        rig.options.kv_type = (enum kv_type)kind;
+        cr_assert_eq(rig_forward(&rig), 0, "%s", err_text(&rig.err));
+        long_logits(&rig, false, resident);
+        forward_close(rig.forward);
+        rig.options.kv_on_demand = true;
+        cr_assert_eq(rig_forward(&rig), 0, "%s", err_text(&rig.err));
+        for (int round = 0; round < 2; round++) {
+            long_logits(&rig, true, on_demand);
+            expect_same(resident, on_demand, 1, kv_type_name((enum kv_type)kind), "memory on demand");
+            cr_expect_eq(forward_kv_held(rig.forward, 1), forward_kv_bytes(rig.forward, N_LONG));
+            cr_expect_eq(forward_kv_held(rig.forward, 0), 0);
+            cr_assert_eq(forward_hold(rig.forward, 1, 500, &rig.err), 0);
+            cr_expect_eq(eval(&rig, &next, 1, &logits), -EINVAL, "position 630, where 576 are held");
+            cr_assert_eq(forward_hold(rig.forward, 1, 1100, &rig.err), 0);
+            cr_expect_eq(eval(&rig, &next, 1, &logits), -EINVAL, "what lay there is forgotten");
+        }
+        cr_expect_eq(forward_hold(rig.forward, N_SEQS, 1, &rig.err), -EINVAL);
+        cr_expect_eq(forward_hold(rig.forward, 0, 1101, &rig.err), -EINVAL);
+        rig_close(&rig);
+    }
 }
 
 Test(forward, a_size_beyond_all_memory_is_an_error)
