@@ -241,12 +241,23 @@ static void put_prefetch(const struct engine_snapshot *s, struct jbuf *out)
     jbuf_printf(out, ",\"warming\":%s}", s->warming ? "true" : "false");
 }
 
-static void put_pressure(const struct pressure *p, uint64_t held, struct jbuf *out)
+/* What slots would hold but for memory pressure, and do not. */
+static uint64_t given_back(const struct api *api)
 {
+    const struct pressure *p = api->pressure;
+    uint64_t held = api->snapshot.cache.slot_bytes, kv = api->snapshot.kv_lent - api->snapshot.kv_idle;
+
+    return p->target < p->most && p->most > held + kv ? p->most - held - kv : 0;
+}
+
+static void put_pressure(const struct api *api, struct jbuf *out)
+{
+    const struct pressure *p = api->pressure;
+
     jbuf_printf(out,
                 "\"pressure\":{\"slots\":%" PRIu64 ",\"slots_wanted\":%" PRIu64 ",\"slots_most\":%" PRIu64
                 ",\"given_back\":%" PRIu64 ",\"given\":%" PRIu64 ",\"taken\":%" PRIu64 ",",
-                held, p->target, p->most, p->most > held ? p->most - held : 0, p->n_given, p->n_taken);
+                api->snapshot.cache.slot_bytes, p->target, p->most, given_back(api), p->n_given, p->n_taken);
     put_scope("machine", &p->seen.machine, out);
     put_scope("group", &p->seen.group, out);
     put_name(out, "why", p->why);
@@ -300,12 +311,13 @@ void api_write_stats(struct api *api, struct jbuf *out)
                 ratio(s->cache.bytes_read + s->cache.hint_bytes, s->tokens_read + s->tokens_written), machine_rss(),
                 machine_peak_rss());
     put_name(out, "kv_type", kv_type_name(api->service->config->kv_type));
+    jbuf_printf(out, ",\"kv_held\":%" PRIu64, api->service->budget.needs.kv - s->kv_idle);
     jbuf_put(out, ",");
     put_budget(api, out);
     jbuf_put(out, ",");
     put_cache(&s->cache, out);
     jbuf_put(out, ",");
-    put_pressure(api->pressure, s->cache.slot_bytes, out);
+    put_pressure(api, out);
     jbuf_put(out, ",");
     put_prefetch(s, out);
     put_tier(s, out);
@@ -385,7 +397,7 @@ void api_write_metrics(struct api *api, struct jbuf *out)
     write_shadow(&c->shadow, out);
     metric(out, "slot_bytes", "gauge", "memory held by expert slots", (double)c->slot_bytes);
     metric(out, "slot_given_back_bytes", "gauge", "memory of expert slots given back under memory pressure",
-           api->pressure->most > c->slot_bytes ? (double)(api->pressure->most - c->slot_bytes) : 0);
+           (double)given_back(api));
     metric(out, "pressure_given_total", "counter", "times that expert slots were told to give memory back",
            (double)api->pressure->n_given);
     metric(out, "memory_budget_bytes", "gauge", "the budget", (double)api->service->budget.total);

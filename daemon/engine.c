@@ -70,6 +70,8 @@ static void publish_all(struct engine *e)
     t->n_active = 0;
     t->n_waiting = e->scheduler.n_waiting;
     t->warming = e->warmup != NULL;
+    t->kv_lent = e->kv_lent;
+    t->kv_idle = e->kv_lent - e->kv_held;
     read_stats(e, &t->cache);
     cache_drive(e->cache, &t->drive);
     if (t->cache.pack_bad && !e->said_pack) {
@@ -85,30 +87,6 @@ static void publish_all(struct engine *e)
     engine_publish(e);
 }
 
-/* --- the slots' size --- */
-
-/* Between requests to the door: also between the layers of a long step, which may take its time. */
-static void resize(struct engine *e)
-{
-    uint64_t wanted = atomic_load(&e->slot_bytes_wanted);
-    struct err err = { 0 };
-    int r;
-
-    wanted = wanted < e->slots_most ? wanted : e->slots_most;
-    if (wanted == e->slot_bytes_set)
-        return;
-    if (e->tier)
-        tier_hold(e->tier, NULL); /* what goes wrong there is said by the next step */
-    r = cache_resize(e->cache, wanted, &err);
-    if (e->tier)
-        tier_go_on(e->tier);
-    if (r == -EBUSY) /* later */
-        return;
-    e->slot_bytes_set = wanted;
-    if (r < 0)
-        log_warning("memory: %s", err_text(&err));
-}
-
 /* --- a step --- */
 
 static bool should_stop(void *ctx)
@@ -118,7 +96,7 @@ static bool should_stop(void *ctx)
     bool all = true;
 
     atomic_store(&e->alive_ns, clock_ns());
-    resize(e);
+    engine_fit_slots(e);
     if (atomic_load(&e->stopping))
         return true;
     for (uint32_t i = 0; i < s->n_spans; i++) {
@@ -181,7 +159,9 @@ static void step(struct engine *e)
 
     read_stats(e, &before);
     want_best(e);
-    r = forward_eval(e->forward, s->spans, s->n_spans, should_stop, e, &rows.all, &err);
+    r = engine_hold_positions(e, &err);
+    if (r == 0)
+        r = forward_eval(e->forward, s->spans, s->n_spans, should_stop, e, &rows.all, &err);
     read_stats(e, &after);
     share_figures(e, &before, &after);
     if (r == ERR_CANCELED || (r == -ENOMEM && engine_give_vram_back(e, &err)))
@@ -283,7 +263,7 @@ static void work(struct engine *e)
         while (queue_try_pop(&e->jobs, &job))
             take_job(e, job);
         drop_cancelled(e);
-        resize(e);
+        engine_fit_slots(e);
         while ((seq = scheduler_admit(&e->scheduler)))
             writer_start(e, seq);
         publish_all(e);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * engine_impl.h: what engine.c (the thread and its steps), engine_load.c (opening the parts), engine_gpu.c (the parts
- * on a GPU, and its loss) and engine_write.c (logits to events) share. Nobody else includes it.
+ * on a GPU, and its loss), engine_memory.c (slots, and keys and values) and engine_write.c (logits to events) share.
+ * Nobody else includes it.
  */
 #ifndef EXPERTD_DAEMON_ENGINE_IMPL_H
 #define EXPERTD_DAEMON_ENGINE_IMPL_H
@@ -64,6 +65,8 @@ struct engine {
     uint32_t n_rests;        /* waits since the last step */
     char noted[256];         /* what the user has been told of the catalog */
     uint64_t slot_bytes_set; /* the slots follow this */
+    uint64_t kv_lent;        /* what the budget has for keys and values, where slots have it until it is held; or 0 */
+    uint64_t kv_held;        /* of which by sequences; the slots that are theirs are no more */
 
     pthread_mutex_t lock; /* guards `shown` */
     struct engine_snapshot shown;
@@ -77,6 +80,13 @@ int engine_open_cpu(struct engine *e, struct err *err); /* device and pass, over
 void engine_close_pass(struct engine *e);
 void engine_say_parts(struct engine *e);
 struct expert_door *engine_door(const struct engine *e);
+
+/* ---- engine_memory.c ---- */
+
+/* Let the slots have what they may, by the budget, memory pressure, and what keys and values leave of theirs. */
+void engine_fit_slots(struct engine *e);
+/* Before a step: have memory for the keys and values of all sequences, taken from the slots. */
+int engine_hold_positions(struct engine *e, struct err *err);
 
 /* ---- engine_gpu.c ---- */
 

@@ -117,6 +117,7 @@ int engine_open_cpu(struct engine *e, struct err *err)
         return r;
     cache_use_threads(e->cache, cpu_device_threads(e->device));
     service_forward_options(e->service->config, &e->service->budget.shape, &forward);
+    forward.kv_on_demand = e->kv_lent > 0;
     return engine_open_pass(e, &forward, err);
 }
 
@@ -147,8 +148,10 @@ void engine_say_parts(struct engine *e)
 int engine_load(struct engine *e, struct err *err)
 {
     const struct budget_shape *shape = &e->service->budget.shape;
-    int r = open_parts(e, err);
+    int r;
 
+    e->kv_lent = service_lends_kv(e->service) ? e->service->budget.needs.kv : 0;
+    r = open_parts(e, err);
     if (r < 0)
         return r;
     r = scheduler_init(&e->scheduler, shape, shape->n_seqs + e->service->config->queue);
@@ -156,7 +159,7 @@ int engine_load(struct engine *e, struct err *err)
     if (r < 0 || !e->writers)
         return err_set(err, -ENOMEM, "out of memory");
     e->slots_most = e->service->budget.slots;
-    atomic_store(&e->slot_bytes_wanted, e->slot_bytes_set = e->service->budget.slots);
+    atomic_store(&e->slot_bytes_wanted, e->slot_bytes_set = service_slots_most(e->service));
     snprintf(e->totals.io, sizeof(e->totals.io), "%s", cache_describe(e->cache));
     engine_say_parts(e);
     processor_say_pages();

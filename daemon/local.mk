@@ -17,6 +17,7 @@ libdaemon_a_SOURCES = \
 	daemon/config.c daemon/config.h \
 	daemon/engine.c daemon/engine.h daemon/engine_impl.h \
 	daemon/engine_load.c \
+	daemon/engine_memory.c \
 	daemon/engine_write.c \
 	daemon/engine_gpu.c \
 	daemon/gpu.c daemon/gpu.h \

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/scheduler.h"
 
+#include "base/arith.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -203,6 +204,15 @@ void scheduler_commit(struct scheduler *s, uint64_t ns)
             s->token_ns = s->token_ns ? (s->token_ns * 3 + each) / 4 : each;
         }
     }
+}
+
+uint32_t scheduler_positions(const struct scheduler *s, const struct sequence *seq)
+{
+    uint64_t n = seq->n_held;
+
+    if (seq->job)
+        n = u64_max(n, seq->job->prompt.n) + 1;
+    return (uint32_t)u64_min(n, s->shape.n_ctx);
 }
 
 uint32_t scheduler_span_rows(const struct batch_span *span)

@@ -61,6 +61,8 @@ void scheduler_release(struct scheduler *s, struct sequence *seq);
 uint32_t scheduler_plan(struct scheduler *s);
 /* After an eval that went well: what was planned is held now. `ns`: what it took. */
 void scheduler_commit(struct scheduler *s, uint64_t ns);
+/* The positions that a sequence holds, or will hold after its prompt and the next token. */
+uint32_t scheduler_positions(const struct scheduler *s, const struct sequence *seq);
 /* How many rows of logits a span of the plan has. */
 uint32_t scheduler_span_rows(const struct batch_span *span);
 bool scheduler_scores(const struct job *job); /* log-probabilities of the prompt are wanted */

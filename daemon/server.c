@@ -199,7 +199,7 @@ static void look_at_memory(struct server *s)
     engine_resize(s->engine, p->target);
     if (p->target < before)
         log_warning("memory: %s: %s of expert slots are given back, %s remain", p->why,
-                    size_format(before - p->target, by), size_format(p->target, to));
+                    size_format(u64_min(before, shown->cache.slot_bytes) - p->target, by), size_format(p->target, to));
     else
         log_info("memory: %s: %s of expert slots are taken again, %s in all", p->why,
                  size_format(p->target - before, by), size_format(p->target, to));

@@ -22,6 +22,7 @@
 
 #define SMALL_DEPTH 6                       /* two experts of three parts each */
 #define CODE_BY_PAGE ((uint64_t)1344 << 10) /* all that ever runs while serving, on x86-64 with glibc 2.36 */
+#define KV_LENT_LEAST 1024u /* positions of all sequences: of fewer hardly any lie idle */
 #define STAY_ROWS 16u    /* tokens: of more than these an expert's rows are worth bringing together */
 #define PREDICT_ROWS 64u /* likewise: more choose nearly every expert anyway */
 
@@ -68,10 +69,26 @@ void service_forward_options(const struct config *config, const struct budget_sh
                                              .max_batch = shape->max_batch,
                                              .max_logits = shape->max_logits,
                                              .kv_type = config->kv_type,
+                                             .kv_on_demand = true,
                                              .stay_rows = shape->max_batch < STAY_ROWS ? shape->max_batch : STAY_ROWS,
                                              .predict_rows = predict_rows(config, shape),
                                              .lock = true,
                                              .embd_on_disk = shape->embd_on_disk };
+}
+
+bool service_lends_kv(const struct service *service)
+{
+    const struct budget *b = &service->budget;
+    uint64_t n_positions = (uint64_t)b->shape.n_seqs * b->shape.n_ctx;
+
+    return !service->gpu.module && n_positions >= KV_LENT_LEAST && b->slots < b->needs.slots_max;
+}
+
+uint64_t service_slots_most(const struct service *service)
+{
+    const struct budget *b = &service->budget;
+
+    return service_lends_kv(service) ? u64_min(b->slots + b->needs.kv, b->needs.slots_max) : b->slots;
 }
 
 void service_cache_options(const struct service *service, struct cache_options *ret_options)
@@ -79,7 +96,7 @@ void service_cache_options(const struct service *service, struct cache_options *
     const struct config *config = service->config;
 
     cache_options_default(ret_options);
-    ret_options->slot_budget = service->budget.slots;
+    ret_options->slot_budget = service_slots_most(service);
     ret_options->io_mode = config->io;
     ret_options->io_engine = config->io_engine;
     ret_options->queue_depth = config->queue_depth;
@@ -161,13 +178,18 @@ static uint64_t choose_total(struct service *service)
     return total;
 }
 
+static double percent_of(uint64_t slots, uint64_t experts)
+{
+    return slots < experts ? 100.0 * (double)slots / (double)experts : 100;
+}
+
 static void say_budget(const struct service *service, const struct budget *b)
 {
     const struct hparams *hp = model_hparams(service->model);
     const struct budget_needs *n = &b->needs;
     uint64_t experts = model_expert_bytes(service->model);
-    double share = experts ? 100.0 * (double)b->slots / (double)experts : 100;
-    char v[8][24];
+    double share = percent_of(b->slots, experts), most = percent_of(service_slots_most(service), experts);
+    char v[8][24], more[80] = "";
 
     log_info("memory: %s of a budget of %s: %s dense weights, %s keys and values (%s), %s activations and scratch, %s "
              "expert slots, %s tables, %s everything else",
@@ -175,8 +197,10 @@ static void say_budget(const struct service *service, const struct budget *b)
              size_format(n->kv, v[2]), kv_type_name(service->config->kv_type),
              size_format(n->activations + n->device, v[3]), size_format(b->slots, v[4]),
              size_format(n->cache_overhead, v[5]), size_format(b->other, v[6]));
-    log_info("memory: slots for %.0f%% of the experts (%s); one token uses %s of them", share > 100 ? 100 : share,
-             size_format(experts, v[0]), size_format(model_token_bytes(service->model), v[1]));
+    if (most >= share + 1)
+        snprintf(more, sizeof(more), ", for %.0f%% while keys and values leave theirs empty", most);
+    log_info("memory: slots for %.0f%% of the experts (%s)%s; one token uses %s of them", share,
+             size_format(experts, v[0]), more, size_format(model_token_bytes(service->model), v[1]));
     if (b->slots < model_token_bytes(service->model))
         log_warning(
             "memory: the experts that one token uses do not fit in %s of slots, so every token reads from disk; "

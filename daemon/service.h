@@ -50,6 +50,11 @@ int service_pack_path(const struct config *config, char path[PATH_MAX], struct e
 int service_divide_cpu(const struct service *service, const struct budget_wish *wish, const struct budget_shape *shape,
                        struct budget *ret_budget, struct err *err);
 
+/* Whether experts that have no slot otherwise may lie where keys and values will. */
+bool service_lends_kv(const struct service *service);
+/* What slots hold when nothing else needs it, bytes. */
+uint64_t service_slots_most(const struct service *service);
+
 /* How the engine is to open its parts, so that they take what the budget measured. */
 void service_device_options(const struct service *service, struct cpu_device_options *ret_options);
 void service_forward_options(const struct config *config, const struct budget_shape *shape,

@@ -69,6 +69,35 @@ Test(scheduler, a_prompt_is_read_in_chunks_and_only_the_last_gives_logits)
     job_unref(job);
 }
 
+/* All of the prompt at once, and then token by token; what is kept for a next turn stays. */
+Test(scheduler, positions_are_those_held_and_those_to_come)
+{
+    struct job *job = job_of(0, 20);
+    struct sequence *seq;
+
+    cr_assert_eq(scheduler_positions(&s, &s.seqs[0]), 0);
+    scheduler_enqueue(&s, job);
+    seq = scheduler_admit(&s);
+    cr_assert_eq(scheduler_positions(&s, seq), 21);
+    for (int i = 0; i < 3; i++) {
+        scheduler_plan(&s);
+        run_step(99);
+        cr_assert_eq(scheduler_positions(&s, seq), 21);
+    }
+    scheduler_plan(&s);
+    run_step(99);
+    cr_assert_eq(scheduler_positions(&s, seq), 22);
+    while (seq->n_held < 64) {
+        scheduler_plan(&s);
+        cr_assert_geq(scheduler_positions(&s, seq), s.spans[0].pos0 + 1);
+        run_step(99);
+    }
+    cr_assert_eq(scheduler_positions(&s, seq), 64, "no more than there are");
+    scheduler_release(&s, seq);
+    cr_assert_eq(scheduler_positions(&s, seq), seq->n_held);
+    job_unref(job);
+}
+
 Test(scheduler, who_writes_goes_on_while_another_reads)
 {
     struct job *a = job_of(0, 4), *b = job_of(100, 30);
