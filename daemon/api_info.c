@@ -245,9 +245,9 @@ static void put_prefetch(const struct engine_snapshot *s, struct jbuf *out)
 static uint64_t given_back(const struct api *api)
 {
     const struct pressure *p = api->pressure;
-    uint64_t held = api->snapshot.cache.slot_bytes, kv = api->snapshot.kv_lent - api->snapshot.kv_idle;
+    uint64_t held = api->snapshot.cache.slot_bytes, lent = api->snapshot.lent_held;
 
-    return p->target < p->most && p->most > held + kv ? p->most - held - kv : 0;
+    return p->target < p->most && p->most > held + lent ? p->most - held - lent : 0;
 }
 
 static void put_pressure(const struct api *api, struct jbuf *out)
@@ -311,7 +311,7 @@ void api_write_stats(struct api *api, struct jbuf *out)
                 ratio(s->cache.bytes_read + s->cache.hint_bytes, s->tokens_read + s->tokens_written), machine_rss(),
                 machine_peak_rss());
     put_name(out, "kv_type", kv_type_name(api->service->config->kv_type));
-    jbuf_printf(out, ",\"kv_held\":%" PRIu64, api->service->budget.needs.kv - s->kv_idle);
+    jbuf_printf(out, ",\"kv_held\":%" PRIu64, s->kv_held);
     jbuf_put(out, ",");
     put_budget(api, out);
     jbuf_put(out, ",");

@@ -28,6 +28,7 @@ struct budget_shape {
 
 struct budget_needs {
     uint64_t dense, kv, activations;
+    uint64_t batch;          /* of the activations: what only prompts and scoring need */
     uint64_t device;         /* the device's scratch */
     uint64_t cache_overhead; /* tables, ring, catalog */
     uint64_t slots_min;      /* least that the cache can work with */

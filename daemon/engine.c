@@ -70,8 +70,8 @@ static void publish_all(struct engine *e)
     t->n_active = 0;
     t->n_waiting = e->scheduler.n_waiting;
     t->warming = e->warmup != NULL;
-    t->kv_lent = e->kv_lent;
-    t->kv_idle = e->kv_lent - e->kv_held;
+    t->lent_held = e->held;
+    t->kv_held = engine_kv_held(e);
     read_stats(e, &t->cache);
     cache_drive(e->cache, &t->drive);
     if (t->cache.pack_bad && !e->said_pack) {
@@ -159,7 +159,7 @@ static void step(struct engine *e)
 
     read_stats(e, &before);
     want_best(e);
-    r = engine_hold_positions(e, &err);
+    r = engine_hold(e, &err);
     if (r == 0)
         r = forward_eval(e->forward, s->spans, s->n_spans, should_stop, e, &rows.all, &err);
     read_stats(e, &after);

@@ -82,7 +82,8 @@ struct engine_snapshot {
     uint64_t requests_done, requests_failed, requests_cancelled;
     uint64_t steps, step_ns;
     struct cache_stats cache;
-    uint64_t kv_lent, kv_idle; /* what the budget has for keys and values and lends to slots; what they have of it */
+    uint64_t kv_held;   /* by keys and values */
+    uint64_t lent_held; /* by all that slots may lie in otherwise, and do not now */
     bool on_gpu;
     struct tier_stats tier; /* when on_gpu */
     uint32_t device_losses;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * engine_impl.h: what engine.c (the thread and its steps), engine_load.c (opening the parts), engine_gpu.c (the parts
- * on a GPU, and its loss), engine_memory.c (slots, and keys and values) and engine_write.c (logits to events) share.
+ * on a GPU, and its loss), engine_memory.c (slots, and what they lend) and engine_write.c (logits to events) share.
  * Nobody else includes it.
  */
 #ifndef EXPERTD_DAEMON_ENGINE_IMPL_H
@@ -65,8 +65,10 @@ struct engine {
     uint32_t n_rests;        /* waits since the last step */
     char noted[256];         /* what the user has been told of the catalog */
     uint64_t slot_bytes_set; /* the slots follow this */
-    uint64_t kv_lent;        /* what the budget has for keys and values, where slots have it until it is held; or 0 */
-    uint64_t kv_held;        /* of which by sequences; the slots that are theirs are no more */
+    uint64_t lent; /* what the budget has for keys, values and activations, where slots have it when it is idle */
+    uint64_t held; /* what of it is needed now, and no slot's */
+    uint32_t batch_tokens, batch_logits; /* for which activations are held, where they are lent */
+    uint32_t n_decodes;                  /* steps since one that read a prompt */
 
     pthread_mutex_t lock; /* guards `shown` */
     struct engine_snapshot shown;
@@ -83,10 +85,11 @@ struct expert_door *engine_door(const struct engine *e);
 
 /* ---- engine_memory.c ---- */
 
-/* Let the slots have what they may, by the budget, memory pressure, and what keys and values leave of theirs. */
+/* Let the slots have what they may, by the budget, memory pressure, and what is not needed now of what is lent. */
 void engine_fit_slots(struct engine *e);
-/* Before a step: have memory for the keys and values of all sequences, taken from the slots. */
-int engine_hold_positions(struct engine *e, struct err *err);
+/* Before a step: have memory for it and for the keys and values of all sequences, taken from the slots. */
+int engine_hold(struct engine *e, struct err *err);
+uint64_t engine_kv_held(const struct engine *e); /* bytes */
 
 /* ---- engine_gpu.c ---- */
 

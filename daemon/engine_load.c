@@ -117,7 +117,7 @@ int engine_open_cpu(struct engine *e, struct err *err)
         return r;
     cache_use_threads(e->cache, cpu_device_threads(e->device));
     service_forward_options(e->service->config, &e->service->budget.shape, &forward);
-    forward.kv_on_demand = e->kv_lent > 0;
+    forward.on_demand = e->lent > 0;
     return engine_open_pass(e, &forward, err);
 }
 
@@ -150,7 +150,7 @@ int engine_load(struct engine *e, struct err *err)
     const struct budget_shape *shape = &e->service->budget.shape;
     int r;
 
-    e->kv_lent = service_lends_kv(e->service) ? e->service->budget.needs.kv : 0;
+    e->lent = service_lent(e->service);
     r = open_parts(e, err);
     if (r < 0)
         return r;

@@ -22,7 +22,7 @@
 
 #define SMALL_DEPTH 6                       /* two experts of three parts each */
 #define CODE_BY_PAGE ((uint64_t)1344 << 10) /* all that ever runs while serving, on x86-64 with glibc 2.36 */
-#define KV_LENT_LEAST 1024u /* positions of all sequences: of fewer hardly any lie idle */
+#define LENT_LEAST 1024u /* positions of all sequences: of fewer hardly any lie idle */
 #define STAY_ROWS 16u    /* tokens: of more than these an expert's rows are worth bringing together */
 #define PREDICT_ROWS 64u /* likewise: more choose nearly every expert anyway */
 
@@ -69,26 +69,27 @@ void service_forward_options(const struct config *config, const struct budget_sh
                                              .max_batch = shape->max_batch,
                                              .max_logits = shape->max_logits,
                                              .kv_type = config->kv_type,
-                                             .kv_on_demand = true,
+                                             .on_demand = true,
                                              .stay_rows = shape->max_batch < STAY_ROWS ? shape->max_batch : STAY_ROWS,
                                              .predict_rows = predict_rows(config, shape),
                                              .lock = true,
                                              .embd_on_disk = shape->embd_on_disk };
 }
 
-bool service_lends_kv(const struct service *service)
+uint64_t service_lent(const struct service *service)
 {
     const struct budget *b = &service->budget;
     uint64_t n_positions = (uint64_t)b->shape.n_seqs * b->shape.n_ctx;
+    bool lends = !service->gpu.module && n_positions >= LENT_LEAST && b->slots < b->needs.slots_max;
 
-    return !service->gpu.module && n_positions >= KV_LENT_LEAST && b->slots < b->needs.slots_max;
+    return lends ? b->needs.kv + b->needs.batch : 0;
 }
 
 uint64_t service_slots_most(const struct service *service)
 {
     const struct budget *b = &service->budget;
 
-    return service_lends_kv(service) ? u64_min(b->slots + b->needs.kv, b->needs.slots_max) : b->slots;
+    return u64_min(b->slots + service_lent(service), u64_max(b->slots, b->needs.slots_max));
 }
 
 void service_cache_options(const struct service *service, struct cache_options *ret_options)
@@ -137,6 +138,7 @@ static void measure(const void *ctx, const struct budget_shape *shape, struct bu
     *ret_needs =
         (struct budget_needs){ .dense = bytes.dense,
                                .kv = bytes.kv,
+                               .batch = bytes.batch,
                                .activations = bytes.activations + service_samplers_bytes(m->model, shape, m->total),
                                .device = cpu_device_bytes(&device),
                                .cache_overhead = cache_overhead_bytes(layout, &cache),
@@ -198,7 +200,7 @@ static void say_budget(const struct service *service, const struct budget *b)
              size_format(n->activations + n->device, v[3]), size_format(b->slots, v[4]),
              size_format(n->cache_overhead, v[5]), size_format(b->other, v[6]));
     if (most >= share + 1)
-        snprintf(more, sizeof(more), ", for %.0f%% while keys and values leave theirs empty", most);
+        snprintf(more, sizeof(more), ", for %.0f%% while contexts are short and no prompt is read", most);
     log_info("memory: slots for %.0f%% of the experts (%s)%s; one token uses %s of them", share,
              size_format(experts, v[0]), more, size_format(model_token_bytes(service->model), v[1]));
     if (b->slots < model_token_bytes(service->model))

@@ -50,8 +50,9 @@ int service_pack_path(const struct config *config, char path[PATH_MAX], struct e
 int service_divide_cpu(const struct service *service, const struct budget_wish *wish, const struct budget_shape *shape,
                        struct budget *ret_budget, struct err *err);
 
-/* Whether experts that have no slot otherwise may lie where keys and values will. */
-bool service_lends_kv(const struct service *service);
+/* What keys, values and activations take of the budget, as far as experts that have no slot otherwise may lie there
+ * while it is not needed, bytes. */
+uint64_t service_lent(const struct service *service);
 /* What slots hold when nothing else needs it, bytes. */
 uint64_t service_slots_most(const struct service *service);
 

@@ -44,10 +44,10 @@ static int batch_gather(struct forward *f, struct batch *batch, struct err *err)
 
         if (r < 0)
             return r;
-        if (span->n_tokens > f->options.max_batch - batch->n_tokens)
-            return err_set(err, -EINVAL, "more than %u tokens in one batch", f->options.max_batch);
-        if (span_rows(span) > f->options.max_logits - batch->n_rows)
-            return err_set(err, -EINVAL, "more than %u rows of logits in one batch", f->options.max_logits);
+        if (span->n_tokens > f->n_held - batch->n_tokens)
+            return err_set(err, -EINVAL, "more than %u tokens in one batch", f->n_held);
+        if (span_rows(span) > f->n_logits_held - batch->n_rows)
+            return err_set(err, -EINVAL, "more than %u rows of logits in one batch", f->n_logits_held);
         for (uint32_t t = 0; t < span->n_tokens; t++) {
             f->b.tokens[batch->n_tokens + t] = span->tokens[t];
             f->b.pos[batch->n_tokens + t] = span->pos0 + t;
@@ -172,27 +172,6 @@ static int layers_run(struct forward *f, const struct batch *batch, bool (*shoul
             return r;
     }
     return 0;
-}
-
-int forward_hold(struct forward *f, uint32_t seq, uint32_t n_positions, struct err *err)
-{
-    int r = 0;
-
-    if (seq >= f->options.n_seqs || n_positions > f->options.n_ctx)
-        return err_set(err, -EINVAL, "%u positions of sequence %u: there are %u of %u", n_positions, seq,
-                       f->options.n_ctx, f->options.n_seqs);
-    r = kv_hold(&f->kv, seq, n_positions);
-    return r == 0 ? 0 : err_set(err, r, "no memory for the keys and values of %u positions", n_positions);
-}
-
-uint64_t forward_kv_bytes(const struct forward *f, uint32_t n_positions)
-{
-    return kv_bytes(&f->kv, n_positions);
-}
-
-uint64_t forward_kv_held(const struct forward *f, uint32_t seq)
-{
-    return kv_bytes(&f->kv, kv_room(&f->kv, seq));
 }
 
 int forward_eval(struct forward *f, const struct batch_span *spans, uint32_t n_spans, bool (*should_stop)(void *ctx),

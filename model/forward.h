@@ -48,8 +48,10 @@ struct forward_options {
     uint32_t max_batch;  /* most tokens of one eval */
     uint32_t max_logits; /* most rows of logits of one eval */
     enum kv_type kv_type;
-    bool kv_on_demand; /* on the host: keys and values have memory where forward_hold asked for it, else all of it */
-    bool lock;         /* mlock the dense weights */
+    /* On the host: have no memory for keys, values and activations but what forward_hold and forward_hold_batch ask
+     * for. Otherwise all of it is there from the start. */
+    bool on_demand;
+    bool lock; /* mlock the dense weights */
     /* Keep no table of embeddings, but read the rows of a batch's tokens from the file: a read per token, for memory
      * that is scarce. Does nothing where the table is the output, too, or where the device has a memory of its own. */
     bool embd_on_disk;
@@ -77,6 +79,7 @@ void forward_helper_options(const struct model *model, const struct forward_opti
  * beside a device that has its own, and 0 otherwise. */
 struct forward_bytes {
     uint64_t dense, kv, activations, host;
+    uint64_t batch; /* of the activations: what comes and goes with forward_hold_batch */
 };
 void forward_measure(const struct model *model, struct device *device, const struct forward_options *options,
                      struct forward_bytes *ret_bytes);
@@ -87,12 +90,18 @@ int forward_open(const struct model *model, struct device *device, struct expert
                  void *progress_ctx, struct forward **ret_forward, struct err *err);
 void forward_close(struct forward *forward);
 
-/* With kv_on_demand: have memory for the keys and values of a sequence's first n positions, at most n_ctx, and for no
+/* With on_demand: have memory for the keys and values of a sequence's first n positions, at most n_ctx, and for no
  * others, which are forgotten. -ENOMEM when it is not to be had; then as before. Without, there is nothing to do. */
 int forward_hold(struct forward *forward, uint32_t seq, uint32_t n_positions, struct err *err);
 /* The memory of a sequence for which so many positions are held, bytes. */
 uint64_t forward_kv_bytes(const struct forward *forward, uint32_t n_positions);
 uint64_t forward_kv_held(const struct forward *forward, uint32_t seq); /* as it is now */
+/* With on_demand: have memory for the activations of batches of at most so many tokens with so many rows of logits, and
+ * for no larger ones. What forward_eval has lent is gone. -ENOMEM: as before. Without, there is nothing to do. */
+int forward_hold_batch(struct forward *forward, uint32_t n_tokens, uint32_t n_logits, struct err *err);
+/* Its memory, bytes. */
+uint64_t forward_batch_bytes(const struct forward *forward, uint32_t n_tokens, uint32_t n_logits);
+uint64_t forward_batch_held(const struct forward *forward); /* as it is now */
 
 /* Consecutive positions of one sequence. */
 struct batch_span {

@@ -115,11 +115,25 @@ struct forward {
     struct predict predict;
     struct help help;
     struct stay stay;
+    size_t batch_at;   /* in work_arena: where that begins which depends on the batch */
+    size_t batch_held; /* bytes of memory there, where it is on demand */
+    uint32_t n_held, n_logits_held; /* tokens and rows of logits for which it is laid out */
     uint32_t best;     /* of each row of the last batch came back so many; 0: all */
     struct acts *acts; /* owned */
     int32_t *embd_ids; /* host [B]: 0 .. B-1, when rows of the embeddings are fetched from the file */
     uint32_t row;      /* of b.x: the first one that the current layer's experts work on */
 };
+
+/* Lay out what depends on the batch for so many tokens and rows of logits. */
+void forward_lay_batch(struct forward *forward, uint32_t n, uint32_t n_logits);
+
+/* ---- forward_hold.c ---- */
+
+bool forward_on_demand(const struct forward *forward);
+unsigned forward_batch_flags(const struct forward *forward); /* for arena_open of work_arena */
+/* Where memory is on demand: have what does not depend on the batch, and lay out for none. */
+int forward_hold_none(struct forward *forward, struct err *err);
+void forward_number_rows(struct forward *forward); /* after laying out for another batch */
 
 /* Take what the device said about its failed operation into err; returns r. */
 int forward_device_error(const struct forward *forward, int r, struct err *err);

@@ -91,7 +91,7 @@ int forward_shared(struct forward *f, uint32_t layer, uint32_t n, struct err *er
     const struct dense_layer *dense = &f->dense.layers[layer];
     const struct expert_call call = shared_call_of(f, dense, n);
     const float *gate = dense->shared_router.data != NULL ? f->b.shared_router : NULL;
-    const float *y = f->b.y + (size_t)f->options.max_batch * f->hp->n_used * f->hp->n_embd;
+    const float *y = f->b.y + (size_t)f->n_held * f->hp->n_used * f->hp->n_embd;
     float *x = f->b.x + (size_t)f->row * f->hp->n_embd;
     int r = 0;
 

@@ -32,13 +32,13 @@ void forward_helper_options(const struct model *model, const struct forward_opti
     cpu_options->max_expert_rows = options->help_rows * hp->n_used;
 }
 
-static void lay_buffers(struct forward *f)
+void forward_lay_batch(struct forward *f, uint32_t n, uint32_t n_logits)
 {
     const struct hparams *hp = f->hp;
-    size_t n = f->options.max_batch, n_logits = f->options.max_logits, one = sizeof(float);
-    struct arena *work = &f->work_arena, *host = &f->host_arena;
-    bool visible = f->device->host_visible;
+    struct arena *work = &f->work_arena;
+    size_t one = sizeof(float);
 
+    work->used = f->batch_at;
     f->b.x = arena_take(work, n, hp->n_embd * one);
     f->b.h = arena_take(work, n, hp->n_embd * one);
     f->b.q = arena_take(work, n, hp->n_heads * hp->head_dim * one);
@@ -47,11 +47,27 @@ static void lay_buffers(struct forward *f)
     f->b.v = arena_take(work, n, hp->n_kv_heads * hp->head_dim * one);
     f->b.router = arena_take(work, n, hp->n_experts * one);
     f->b.shared_router = arena_take(work, n, one);
-    f->b.y = arena_take(work, n * (hp->n_used + 1), hp->n_embd * one);
+    f->b.y = arena_take(work, (size_t)n * (hp->n_used + 1), hp->n_embd * one);
     f->b.last = arena_take(work, n_logits, hp->n_embd * one);
     f->b.logits = arena_take(work, n_logits, hp->n_vocab * one);
-    f->b.host_router = visible ? f->b.router : arena_take(host, n, hp->n_experts * one);
-    f->b.host_logits = visible ? f->b.logits : arena_take(host, n_logits, hp->n_vocab * one);
+    if (f->device->host_visible) {
+        f->b.host_router = f->b.router;
+        f->b.host_logits = f->b.logits;
+    }
+    f->n_held = n;
+    f->n_logits_held = n_logits;
+}
+
+static void lay_host_buffers(struct forward *f)
+{
+    const struct hparams *hp = f->hp;
+    size_t n = f->options.max_batch, n_logits = f->options.max_logits, one = sizeof(float);
+    struct arena *host = &f->host_arena;
+
+    if (!f->device->host_visible) {
+        f->b.host_router = arena_take(host, n, hp->n_experts * one);
+        f->b.host_logits = arena_take(host, n_logits, hp->n_vocab * one);
+    }
     f->b.pos = arena_take(host, n, sizeof(*f->b.pos));
     f->b.tokens = arena_take(host, n, sizeof(*f->b.tokens));
     f->b.ids = arena_take(host, n, hp->n_used * sizeof(*f->b.ids));
@@ -102,16 +118,18 @@ static void lay_all(struct forward *f)
     dense_lay(&f->dense, f->model, forward_embd_rows(f), &f->weights_arena, &f->host_arena);
     f->embd_ids = arena_take(&f->host_arena, forward_embd_rows(f), sizeof(*f->embd_ids));
     f->kv.type = f->options.kv_type;
-    f->kv.on_demand = f->options.kv_on_demand && f->device->host_visible;
+    f->kv.on_demand = forward_on_demand(f);
     f->kv.n_layers = f->hp->n_layers;
     f->kv.n_seqs = f->options.n_seqs;
     f->kv.n_ctx = f->options.n_ctx;
     kv_lay(&f->kv, f->hp->n_kv_heads, f->hp->head_dim, &f->kv_arena, &f->host_arena);
-    lay_buffers(f);
+    lay_host_buffers(f);
     lay_moe(f);
     lay_predict(f);
     lay_help(f);
     forward_stay_lay(f);
+    f->batch_at = f->work_arena.used;
+    forward_lay_batch(f, f->options.max_batch, f->options.max_logits);
 }
 
 static void forward_init(struct forward *f, const struct model *model, struct device *device,
@@ -158,6 +176,7 @@ void forward_measure(const struct model *model, struct device *device, const str
     ret_bytes->dense = arena_bytes(&f.weights_arena);
     ret_bytes->kv = arena_bytes(&f.kv_arena);
     ret_bytes->activations = acts + arena_bytes(&f.work_arena);
+    ret_bytes->batch = forward_batch_bytes(&f, options->max_batch, options->max_logits);
     ret_bytes->host = arena_bytes(&f.host_arena) + sizeof(f);
     if (options->helper != NULL)
         ret_bytes->host += acts_taken(options->helper, options->help_rows, hp->n_embd);
@@ -203,10 +222,12 @@ static int take_memory(struct forward *f, struct err *err)
 
     if ((r = arena_open(&f->weights_arena, lock | ARENA_PLAIN, "the dense weights", err)) < 0 ||
         (r = arena_open(&f->kv_arena, kv_arena_flags(&f->kv), "keys and values", err)) < 0 ||
-        (r = arena_open(&f->work_arena, ARENA_PLAIN, "activations", err)) < 0 ||
+        (r = arena_open(&f->work_arena, forward_batch_flags(f), "activations", err)) < 0 ||
         (r = arena_open(&f->host_arena, ARENA_PLAIN, "the forward pass", err)) < 0)
         return r;
     lay_all(f);
+    if ((r = forward_hold_none(f, err)) < 0)
+        return r;
     r = f->device->ops->acts_open(f->device, acts_rows(&f->options), acts_cols(f->hp), &f->acts);
     if (r >= 0 && f->options.predict_rows > 0)
         r = f->device->ops->acts_open(f->device, f->options.predict_rows, f->hp->n_embd, &f->predict.acts);
@@ -219,10 +240,9 @@ static int take_memory(struct forward *f, struct err *err)
     }
     for (uint32_t e = 0; e < f->hp->n_experts; e++)
         f->moe.every[e] = (uint16_t)e;
-    for (uint32_t i = 0; i < f->options.max_batch; i++) {
+    for (uint32_t i = 0; i < f->options.max_batch; i++)
         f->moe.all[i] = i;
-        f->moe.shared_dst[i] = f->options.max_batch * f->hp->n_used + i;
-    }
+    forward_number_rows(f);
     return 0;
 }
 

@@ -321,12 +321,40 @@ static void long_logits(struct rig *rig, bool hold, float *logits)
         struct batch_span span = { .seq = 1, .pos0 = at, .n_tokens = N_PROMPT, .tokens = rig->prompt };
 
         if (hold)
-            cr_assert_eq(forward_hold(rig->forward, 1, at + N_PROMPT, &rig->err), 0, "%s", err_text(&rig->err));
+            cr_assert_eq(forward_hold(rig->forward, 1, at + N_PROMPT, &rig->err) |
+                             forward_hold_batch(rig->forward, N_PROMPT + at % 3, 1 + at % 2, &rig->err),
+                         0, "%s", err_text(&rig->err));
         memcpy(logits, eval_ok(rig, &span, 1), N_VOCAB * sizeof(float));
     }
 }
 
-Test(forward, keys_and_values_on_demand_change_nothing)
+/* No batch is larger than what is held, and none held is larger than what was measured. */
+static void check_batches(struct rig *rig)
+{
+    struct batch_span span = { .n_tokens = 8, .tokens = rig->prompt, .all_logits = true };
+    struct forward_bytes bytes;
+    const float *logits;
+
+    forward_measure(rig->model, rig->device, &rig->options, &bytes);
+    cr_expect_eq(bytes.batch, forward_batch_bytes(rig->forward, MAX_BATCH, MAX_BATCH));
+    cr_expect_lt(forward_batch_bytes(rig->forward, 8, 8), bytes.batch / 2);
+    cr_assert_eq(forward_hold(rig->forward, 0, 8, &rig->err), 0);
+    cr_assert_eq(forward_hold_batch(rig->forward, 7, 7, &rig->err), 0);
+    cr_expect_eq(forward_batch_held(rig->forward), forward_batch_bytes(rig->forward, 7, 7));
+    cr_expect_eq(eval(rig, &span, 1, &logits), -EINVAL, "8 tokens");
+    cr_assert_eq(forward_hold_batch(rig->forward, 8, 7, &rig->err), 0);
+    cr_expect_eq(eval(rig, &span, 1, &logits), -EINVAL, "8 rows of logits");
+    mem_fail_after(0);
+    cr_expect_eq(forward_hold_batch(rig->forward, MAX_BATCH, 8, &rig->err), -ENOMEM);
+    mem_fail_after(-1);
+    cr_expect_eq(eval(rig, &span, 1, &logits), -EINVAL, "as before");
+    cr_assert_eq(forward_hold_batch(rig->forward, 8, 8, &rig->err), 0);
+    eval_ok(rig, &span, 1);
+    cr_expect_eq(forward_hold_batch(rig->forward, MAX_BATCH + 1, 1, &rig->err), -EINVAL);
+    cr_expect_eq(forward_hold_batch(rig->forward, 1, MAX_BATCH + 1, &rig->err), -EINVAL);
+}
+
+Test(forward, memory_on_demand_changes_nothing)
 {
     float resident[N_VOCAB], on_demand[N_VOCAB];
     const float *logits;
@@ -335,13 +363,13 @@ Test(forward, keys_and_values_on_demand_change_nothing)
         struct rig rig;
         struct batch_span next = { .seq = 1, .pos0 = N_LONG, .n_tokens = 1, .tokens = rig.prompt };
 
-        rig_open(&rig, kinds[1]);
+        rig_open(&rig, kinds[kind % 2]); /* the first has a shared expert */
         rig.options.n_ctx = 1100;
         rig.options.kv_type = (enum kv_type)kind;
         cr_assert_eq(rig_forward(&rig), 0, "%s", err_text(&rig.err));
         long_logits(&rig, false, resident);
         forward_close(rig.forward);
-        rig.options.kv_on_demand = true;
+        rig.options.on_demand = true;
         cr_assert_eq(rig_forward(&rig), 0, "%s", err_text(&rig.err));
         for (int round = 0; round < 2; round++) {
             long_logits(&rig, true, on_demand);
@@ -353,6 +381,7 @@ Test(forward, keys_and_values_on_demand_change_nothing)
             cr_assert_eq(forward_hold(rig.forward, 1, 1100, &rig.err), 0);
             cr_expect_eq(eval(&rig, &next, 1, &logits), -EINVAL, "what lay there is forgotten");
         }
+        check_batches(&rig);
         cr_expect_eq(forward_hold(rig.forward, N_SEQS, 1, &rig.err), -EINVAL);
         cr_expect_eq(forward_hold(rig.forward, 0, 1101, &rig.err), -EINVAL);
         rig_close(&rig);
