@@ -184,7 +184,12 @@ static uint32_t layers_make(struct expert_layer_layout *layers, uint32_t max, ui
         layers[n] = (struct expert_layer_layout){ .layer = n, .expert_bytes = 3 * PART_BYTES };
         for (int p = 0; p < EXPERT_PARTS; p++, at += 32 * (uint64_t)PART_BYTES)
             layers[n].part[p] = (struct expert_part_layout){
-                .type = QUANT_Q8_0, .rows = PART_BYTES / 272, .cols = 256, .offset = at, .part_bytes = PART_BYTES
+                .type = QUANT_Q8_0,
+                .rows = PART_BYTES / 272,
+                .cols = 256,
+                .part_bytes = PART_BYTES,
+                .first.offset = at,
+                .stride = PART_BYTES,
             };
     }
     return n;

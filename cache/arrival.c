@@ -28,8 +28,8 @@ static int mismatch(const struct cache *c, uint32_t slot, struct err *err)
 {
     uint32_t key = c->slots.slot[slot].key;
     const struct expert_layer_layout *layer = &c->layout->layers[key / c->layout->n_experts];
-    const struct expert_part_layout *gate = &layer->part[EXPERT_GATE];
     uint32_t expert = key % c->layout->n_experts;
+    struct expert_place gate = expert_part_place(&layer->part[EXPERT_GATE], expert);
     int rc = files_check(&c->files, err);
 
     if (rc < 0)
@@ -39,7 +39,7 @@ static int mismatch(const struct cache *c, uint32_t slot, struct err *err)
         "expert %u of layer %u: checksum differs from the recorded one (file '%s', gate weights at offset %" PRIu64
         "): the file or the drive is damaged; compare the file with its source (sha256sum), or delete catalog.mdb "
         "in the state directory if it was replaced on purpose",
-        expert, layer->layer, c->layout->files[gate->file].path, gate->offset + expert * gate->part_bytes);
+        expert, layer->layer, c->layout->files[gate.file].path, gate.offset);
 }
 
 void cache_slot_read_again(struct cache *c, uint32_t slot)

@@ -129,9 +129,10 @@ static void record_fill(const struct catalog *c, uint32_t key, struct expert_rec
     ret_record->sum = c->sums[key];
     for (int p = 0; p < EXPERT_PARTS; p++) {
         const struct expert_part_layout *part = &c->layout->layers[key / c->layout->n_experts].part[p];
+        struct expert_place place = expert_part_place(part, expert);
 
-        ret_record->part[p].file = part->file;
-        ret_record->part[p].offset = part->offset + expert * part->part_bytes;
+        ret_record->part[p].file = place.file;
+        ret_record->part[p].offset = place.offset;
         ret_record->part[p].bytes = part->part_bytes;
     }
 }

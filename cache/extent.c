@@ -31,14 +31,18 @@ void extent_find(const struct expert_layout *layout, uint32_t layer_index, uint3
                  struct extent *ret_extent)
 {
     const struct expert_part_layout *part = layout->layers[layer_index].part;
+    struct expert_place place[EXPERT_PARTS];
     uint32_t range_of[EXPERT_PARTS];
     uint64_t at = 0;
 
     ret_extent->n_ranges = 0;
     for (int p = 0; p < EXPERT_PARTS; p++) {
-        uint64_t from = part[p].offset + expert * part[p].part_bytes, to = from + part[p].part_bytes;
+        uint64_t from, to;
 
-        range_of[p] = range_join(ret_extent, part[p].file, u64_align_down(from, block), align_up(to, block), to);
+        place[p] = expert_part_place(&part[p], expert);
+        from = place[p].offset;
+        to = from + part[p].part_bytes;
+        range_of[p] = range_join(ret_extent, place[p].file, u64_align_down(from, block), align_up(to, block), to);
     }
     for (uint32_t i = 0; i < ret_extent->n_ranges; i++) {
         ret_extent->range[i].at = at;
@@ -47,7 +51,7 @@ void extent_find(const struct expert_layout *layout, uint32_t layer_index, uint3
     for (int p = 0; p < EXPERT_PARTS; p++) {
         const struct extent_range *r = &ret_extent->range[range_of[p]];
 
-        ret_extent->part_at[p] = r->at + (part[p].offset + expert * part[p].part_bytes - r->offset);
+        ret_extent->part_at[p] = r->at + (place[p].offset - r->offset);
     }
 }
 

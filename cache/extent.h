@@ -4,7 +4,7 @@
  *
  * A direct read covers whole blocks, and an expert's slices begin anywhere. So each slice is read with the
  * blocks that it touches, block-aligned in the slot, and the weights begin inside the slot at the slice's displacement:
- * no copy. Slices whose blocks touch (a packed file) are read as one range.
+ * no copy. Slices whose blocks touch (a pack, gate and up in one tensor) are read as one range.
  *
  * Units: bytes. Pure functions of an immutable layout: thread-safe.
  */

@@ -50,6 +50,12 @@ const struct arch *arch_find(struct gguf_str name);
 /* The i-th entry, NULL past the last. */
 const struct arch *arch_at(size_t i);
 
+/* How a file keeps a layer's experts. */
+enum expert_form {
+    EXPERTS_STACKED, /* a tensor each for all gates, ups and downs */
+    EXPERTS_FUSED,   /* gate_exps and up_exps are one tensor: of each expert the gate's rows, then the up's */
+};
+
 struct layer_tensors {
     const struct gguf_tensor *attn_norm;      /* [n_embd] */
     const struct gguf_tensor *q;              /* [n_heads * head_dim, n_embd] */
@@ -61,7 +67,8 @@ struct layer_tensors {
 
     /* A layer with experts; NULL in a dense one. */
     const struct gguf_tensor *router;                    /* [n_experts, n_embd] */
-    const struct gguf_tensor *gate_exps, *up_exps;       /* n_experts x [n_ff_expert, n_embd]: see the layout */
+    enum expert_form expert_form;
+    const struct gguf_tensor *gate_exps, *up_exps;       /* n_experts x [n_ff_expert, n_embd], by expert_form */
     const struct gguf_tensor *down_exps;                 /* n_experts x [n_embd, n_ff_expert] */
     const struct gguf_tensor *shared_router;             /* [1, n_embd]: logit of the shared expert's scale */
     const struct gguf_tensor *shared_gate, *shared_up;   /* [n_ff_shared, n_embd] */

@@ -9,4 +9,5 @@ libmodel_a_SOURCES += \
 	model/layout.c \
 	model/model.c \
 	model/rope.c \
-	model/tensors.c model/tensors.h
+	model/tensors.c model/tensors.h model/tensors_internal.h \
+	model/tensors_experts.c

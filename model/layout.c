@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/layout.h"
 
+struct expert_place expert_part_place(const struct expert_part_layout *part, uint32_t expert)
+{
+    return (struct expert_place){ part->first.offset + expert * part->stride, part->first.file };
+}
+
 int expert_layout_find(const struct expert_layout *layout, uint32_t layer)
 {
     uint32_t first = layout->n_layers ? layout->layers[0].layer : 0;

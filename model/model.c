@@ -88,26 +88,31 @@ static int read_sizes(struct model *m, struct err *err)
     return rc ? rc : hparams_rope(m->gguf, m->arch, &m->hp, m->inv_freq, err);
 }
 
-static struct expert_part_layout part_layout(const struct gguf_tensor *t, uint32_t n_experts)
+/* `rows` from `row0` on of each expert's slice of a tensor. */
+static struct expert_part_layout part_layout(const struct model *m, const struct gguf_tensor *t, uint32_t row0,
+                                             uint32_t rows)
 {
+    uint64_t row_bytes = quant_row_bytes(t->type, t->dims[0]);
+
     return (struct expert_part_layout){
         .type = t->type,
-        .rows = (uint32_t)t->dims[1],
+        .rows = rows,
         .cols = (uint32_t)t->dims[0],
-        .file = t->file,
-        .offset = t->offset,
-        .part_bytes = t->bytes / n_experts,
+        .part_bytes = row_bytes * rows,
+        .first = { t->offset + row_bytes * row0, t->file },
+        .stride = t->bytes / m->hp.n_experts,
     };
 }
 
 static void lay_out_layer(struct model *m, uint32_t layer, struct expert_layer_layout *l)
 {
     const struct layer_tensors *t = &m->layers[layer];
+    uint32_t n_ff = m->hp.n_ff_expert;
 
     l->layer = layer;
-    l->part[EXPERT_GATE] = part_layout(t->gate_exps, m->hp.n_experts);
-    l->part[EXPERT_UP] = part_layout(t->up_exps, m->hp.n_experts);
-    l->part[EXPERT_DOWN] = part_layout(t->down_exps, m->hp.n_experts);
+    l->part[EXPERT_GATE] = part_layout(m, t->gate_exps, 0, n_ff);
+    l->part[EXPERT_UP] = part_layout(m, t->up_exps, t->expert_form == EXPERTS_FUSED ? n_ff : 0, n_ff);
+    l->part[EXPERT_DOWN] = part_layout(m, t->down_exps, 0, m->hp.n_embd);
     for (int i = 0; i < EXPERT_PARTS; i++)
         l->expert_bytes += l->part[i].part_bytes;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "model/tensors.h"
+#include "model/tensors_internal.h"
 
 #include "base/mem.h"
 #include "model/hparams.h"
@@ -9,22 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NAME_BYTES 80 /* of a tensor's name: GGUF allows 64 */
 #define SHAPE_BYTES 96
 
-enum dim {
-    DIM_NONE,
-    DIM_ONE,
-    DIM_EMBD,
-    DIM_Q,
-    DIM_KV,
-    DIM_Q_NORM,
-    DIM_K_NORM,
-    DIM_FF,
-    DIM_FF_EXPERT,
-    DIM_FF_SHARED,
-    DIM_EXPERTS
-};
+enum dim { DIM_NONE, DIM_ONE, DIM_EMBD, DIM_Q, DIM_KV, DIM_Q_NORM, DIM_K_NORM, DIM_FF, DIM_FF_SHARED, DIM_EXPERTS };
 
 enum place {
     IN_ALL,
@@ -40,7 +27,7 @@ struct rule {
     const char *name; /* behind "blk.N." */
     size_t field;     /* offset in struct layer_tensors */
     enum place place;
-    enum dim cols, rows, slices; /* as in the file: the contiguous one first. Without rows: F32 required */
+    enum dim cols, rows; /* as in the file: the contiguous one first. Without rows: F32 required */
 };
 
 #define RULE(file_name, member, ...)                                   \
@@ -49,40 +36,29 @@ struct rule {
     }
 
 static const struct rule rules[] = {
-    RULE("attn_norm.weight", attn_norm, IN_ALL, DIM_EMBD, DIM_NONE, DIM_NONE),
-    RULE("attn_q.weight", q, IN_ALL, DIM_EMBD, DIM_Q, DIM_NONE),
-    RULE("attn_k.weight", k, IN_ALL, DIM_EMBD, DIM_KV, DIM_NONE),
-    RULE("attn_v.weight", v, IN_ALL, DIM_EMBD, DIM_KV, DIM_NONE),
-    RULE("attn_output.weight", o, IN_ALL, DIM_Q, DIM_EMBD, DIM_NONE),
-    RULE("attn_q.bias", q_bias, IN_BIASED, DIM_Q, DIM_NONE, DIM_NONE),
-    RULE("attn_k.bias", k_bias, IN_BIASED, DIM_KV, DIM_NONE, DIM_NONE),
-    RULE("attn_v.bias", v_bias, IN_BIASED, DIM_KV, DIM_NONE, DIM_NONE),
-    RULE("attn_output.bias", o_bias, IN_ANY, DIM_EMBD, DIM_NONE, DIM_NONE),
-    RULE("attn_q_norm.weight", q_norm, IN_QK_NORMED, DIM_Q_NORM, DIM_NONE, DIM_NONE),
-    RULE("attn_k_norm.weight", k_norm, IN_QK_NORMED, DIM_K_NORM, DIM_NONE, DIM_NONE),
-    RULE("ffn_norm.weight", ffn_norm, IN_ALL, DIM_EMBD, DIM_NONE, DIM_NONE),
-    RULE("ffn_gate_inp.weight", router, IN_MOE, DIM_EMBD, DIM_EXPERTS, DIM_NONE),
-    RULE("ffn_gate_exps.weight", gate_exps, IN_MOE, DIM_EMBD, DIM_FF_EXPERT, DIM_EXPERTS),
-    RULE("ffn_up_exps.weight", up_exps, IN_MOE, DIM_EMBD, DIM_FF_EXPERT, DIM_EXPERTS),
-    RULE("ffn_down_exps.weight", down_exps, IN_MOE, DIM_FF_EXPERT, DIM_EMBD, DIM_EXPERTS),
-    RULE("ffn_gate_inp_shexp.weight", shared_router, IN_SHARED, DIM_EMBD, DIM_ONE, DIM_NONE),
-    RULE("ffn_gate_shexp.weight", shared_gate, IN_SHARED, DIM_EMBD, DIM_FF_SHARED, DIM_NONE),
-    RULE("ffn_up_shexp.weight", shared_up, IN_SHARED, DIM_EMBD, DIM_FF_SHARED, DIM_NONE),
-    RULE("ffn_down_shexp.weight", shared_down, IN_SHARED, DIM_FF_SHARED, DIM_EMBD, DIM_NONE),
-    RULE("ffn_gate.weight", gate, IN_DENSE, DIM_EMBD, DIM_FF, DIM_NONE),
-    RULE("ffn_up.weight", up, IN_DENSE, DIM_EMBD, DIM_FF, DIM_NONE),
-    RULE("ffn_down.weight", down, IN_DENSE, DIM_FF, DIM_EMBD, DIM_NONE),
+    RULE("attn_norm.weight", attn_norm, IN_ALL, DIM_EMBD, DIM_NONE),
+    RULE("attn_q.weight", q, IN_ALL, DIM_EMBD, DIM_Q),
+    RULE("attn_k.weight", k, IN_ALL, DIM_EMBD, DIM_KV),
+    RULE("attn_v.weight", v, IN_ALL, DIM_EMBD, DIM_KV),
+    RULE("attn_output.weight", o, IN_ALL, DIM_Q, DIM_EMBD),
+    RULE("attn_q.bias", q_bias, IN_BIASED, DIM_Q, DIM_NONE),
+    RULE("attn_k.bias", k_bias, IN_BIASED, DIM_KV, DIM_NONE),
+    RULE("attn_v.bias", v_bias, IN_BIASED, DIM_KV, DIM_NONE),
+    RULE("attn_output.bias", o_bias, IN_ANY, DIM_EMBD, DIM_NONE),
+    RULE("attn_q_norm.weight", q_norm, IN_QK_NORMED, DIM_Q_NORM, DIM_NONE),
+    RULE("attn_k_norm.weight", k_norm, IN_QK_NORMED, DIM_K_NORM, DIM_NONE),
+    RULE("ffn_norm.weight", ffn_norm, IN_ALL, DIM_EMBD, DIM_NONE),
+    RULE("ffn_gate_inp.weight", router, IN_MOE, DIM_EMBD, DIM_EXPERTS),
+    RULE("ffn_gate_inp_shexp.weight", shared_router, IN_SHARED, DIM_EMBD, DIM_ONE),
+    RULE("ffn_gate_shexp.weight", shared_gate, IN_SHARED, DIM_EMBD, DIM_FF_SHARED),
+    RULE("ffn_up_shexp.weight", shared_up, IN_SHARED, DIM_EMBD, DIM_FF_SHARED),
+    RULE("ffn_down_shexp.weight", shared_down, IN_SHARED, DIM_FF_SHARED, DIM_EMBD),
+    RULE("ffn_gate.weight", gate, IN_DENSE, DIM_EMBD, DIM_FF),
+    RULE("ffn_up.weight", up, IN_DENSE, DIM_EMBD, DIM_FF),
+    RULE("ffn_down.weight", down, IN_DENSE, DIM_FF, DIM_EMBD),
 };
 
 #define N_RULES (sizeof(rules) / sizeof(rules[0]))
-
-struct binder {
-    const struct gguf *gguf;
-    const struct arch *arch;
-    struct hparams *hp;
-    bool *bound; /* [tensors of the file] */
-    struct err *err;
-};
 
 static uint64_t dim_size(const struct binder *b, enum dim dim)
 {
@@ -102,8 +78,6 @@ static uint64_t dim_size(const struct binder *b, enum dim dim)
         return b->arch->qk_norm == QK_NORM_HEAD ? hp->head_dim : kv;
     case DIM_FF:
         return hp->n_ff;
-    case DIM_FF_EXPERT:
-        return hp->n_ff_expert;
     case DIM_FF_SHARED:
         return hp->n_ff_shared;
     case DIM_EXPERTS:
@@ -122,16 +96,14 @@ static const char *shape_text(const uint64_t *dims, char *ret_text)
     return ret_text;
 }
 
-static int check_shape(const struct binder *b, const struct gguf_tensor *t, uint64_t cols, uint64_t rows,
-                       uint64_t slices)
+static int check_shape(const struct binder *b, const struct gguf_tensor *t, const uint64_t dims[GGUF_MAX_DIMS])
 {
-    const uint64_t expected[GGUF_MAX_DIMS] = { cols, rows, slices, 1 };
     char is[SHAPE_BYTES], should[SHAPE_BYTES];
 
-    if (!memcmp(t->dims, expected, sizeof(expected)))
+    if (!memcmp(t->dims, dims, sizeof(t->dims)))
         return 0;
     return err_set(b->err, ERR_FORMAT, "tensor '%s': shape %s where the keys ask for %s", t->name,
-                   shape_text(t->dims, is), shape_text(expected, should));
+                   shape_text(t->dims, is), shape_text(dims, should));
 }
 
 static int check_format(const struct binder *b, const struct gguf_tensor *t, bool f32_only)
@@ -148,6 +120,14 @@ static int check_format(const struct binder *b, const struct gguf_tensor *t, boo
     return 0;
 }
 
+int tensors_check(const struct binder *b, const struct gguf_tensor *t, const uint64_t dims[GGUF_MAX_DIMS],
+                  bool f32_only)
+{
+    int rc = check_shape(b, t, dims);
+
+    return rc ? rc : check_format(b, t, f32_only);
+}
+
 static const struct gguf_tensor *claim(const struct binder *b, const char *name)
 {
     const struct gguf_tensor *t = gguf_tensor_find(b->gguf, name);
@@ -157,27 +137,33 @@ static const struct gguf_tensor *claim(const struct binder *b, const char *name)
     return t;
 }
 
-static bool has_tensor(const struct binder *b, uint32_t layer, const char *name)
+static const char *full_name(uint32_t layer, const char *name, char ret_full[TENSOR_NAME_BYTES])
 {
-    char full[NAME_BYTES];
-
-    snprintf(full, sizeof(full), "blk.%" PRIu32 ".%s", layer, name);
-    return gguf_tensor_find(b->gguf, full) != NULL;
+    snprintf(ret_full, TENSOR_NAME_BYTES, "blk.%" PRIu32 ".%s", layer, name);
+    return ret_full;
 }
 
-static int missing(const struct binder *b, uint32_t layer, const char *name)
+bool tensors_has(const struct binder *b, uint32_t layer, const char *name)
 {
-    if (has_tensor(b, layer, "ffn_gate.0.weight"))
+    char full[TENSOR_NAME_BYTES];
+
+    return gguf_tensor_find(b->gguf, full_name(layer, name, full)) != NULL;
+}
+
+const struct gguf_tensor *tensors_claim(const struct binder *b, uint32_t layer, const char *name)
+{
+    char full[TENSOR_NAME_BYTES];
+
+    return claim(b, full_name(layer, name, full));
+}
+
+int tensors_missing(const struct binder *b, uint32_t layer, const char *name)
+{
+    if (tensors_has(b, layer, "ffn_gate.0.weight"))
         return err_set(b->err, ERR_UNSUPPORTED,
                        "each expert is a tensor of its own ('blk.%" PRIu32
                        ".ffn_gate.0.weight', a conversion of before April "
                        "2024), which is not supported; convert the model again or download a newer file",
-                       layer);
-    if (has_tensor(b, layer, "ffn_gate_up_exps.weight"))
-        return err_set(b->err, ERR_UNSUPPORTED,
-                       "gate and up are one tensor ('blk.%" PRIu32
-                       ".ffn_gate_up_exps.weight'), which is not supported; convert "
-                       "the model without fusing them",
                        layer);
     return err_set(b->err, ERR_FORMAT, "tensor 'blk.%" PRIu32 ".%s' is missing", layer, name);
 }
@@ -208,19 +194,16 @@ static enum need need_of(const struct binder *b, enum place place, bool moe)
 static int bind_rule(const struct binder *b, const struct rule *rule, uint32_t layer, bool moe, struct layer_tensors *l)
 {
     enum need need = need_of(b, rule->place, moe);
-    char name[NAME_BYTES];
+    const uint64_t dims[GGUF_MAX_DIMS] = { dim_size(b, rule->cols), dim_size(b, rule->rows), 1, 1 };
     const struct gguf_tensor *t;
     int rc;
 
     if (need == FORBIDDEN) /* one that is there all the same is found unbound at the end */
         return 0;
-    snprintf(name, sizeof(name), "blk.%" PRIu32 ".%s", layer, rule->name);
-    t = claim(b, name);
+    t = tensors_claim(b, layer, rule->name);
     if (!t)
-        return need == OPTIONAL ? 0 : missing(b, layer, rule->name);
-    rc = check_shape(b, t, dim_size(b, rule->cols), dim_size(b, rule->rows), dim_size(b, rule->slices));
-    if (rc == 0)
-        rc = check_format(b, t, rule->rows == DIM_NONE);
+        return need == OPTIONAL ? 0 : tensors_missing(b, layer, rule->name);
+    rc = tensors_check(b, t, dims, rule->rows == DIM_NONE);
     if (rc == 0)
         *(const struct gguf_tensor **)((char *)l + rule->field) = t;
     return rc;
@@ -228,7 +211,7 @@ static int bind_rule(const struct binder *b, const struct rule *rule, uint32_t l
 
 static int bind_layer(struct binder *b, uint32_t layer, struct layer_tensors *l)
 {
-    bool moe = !has_tensor(b, layer, "ffn_gate.weight");
+    bool moe = !tensors_has(b, layer, "ffn_gate.weight");
 
     if (!moe && b->hp->n_dense_layers != layer)
         return err_set(b->err, ERR_UNSUPPORTED, "layer %" PRIu32 " is dense, after layers with experts", layer);
@@ -240,7 +223,7 @@ static int bind_layer(struct binder *b, uint32_t layer, struct layer_tensors *l)
         if (rc)
             return rc;
     }
-    return 0;
+    return moe ? tensors_bind_experts(b, layer, l) : 0;
 }
 
 /* As many tokens as the vocabulary has, where the file has one: an id above would be a row that is not there. */
@@ -274,17 +257,11 @@ static int bind_global(struct binder *b, struct model_tensors *g)
                        MODEL_MAX_VOCAB);
     hp->n_vocab = (uint32_t)embd->dims[1];
     output = output ? output : embd;
-    rc = check_shape(b, embd, hp->n_embd, hp->n_vocab, 1);
+    rc = tensors_check(b, embd, (uint64_t[GGUF_MAX_DIMS]){ hp->n_embd, hp->n_vocab, 1, 1 }, false);
     if (rc == 0)
-        rc = check_format(b, embd, false);
+        rc = tensors_check(b, norm, (uint64_t[GGUF_MAX_DIMS]){ hp->n_embd, 1, 1, 1 }, true);
     if (rc == 0)
-        rc = check_shape(b, norm, hp->n_embd, 1, 1);
-    if (rc == 0)
-        rc = check_format(b, norm, true);
-    if (rc == 0)
-        rc = check_shape(b, output, hp->n_embd, hp->n_vocab, 1);
-    if (rc == 0)
-        rc = check_format(b, output, false);
+        rc = tensors_check(b, output, (uint64_t[GGUF_MAX_DIMS]){ hp->n_embd, hp->n_vocab, 1, 1 }, false);
     *g = (struct model_tensors){ embd, norm, output };
     return rc ? rc : check_vocab(b);
 }
@@ -303,7 +280,7 @@ static int check_unbound(const struct binder *b)
 
 static int check_dense_count(const struct binder *b)
 {
-    char key[NAME_BYTES];
+    char key[TENSOR_NAME_BYTES];
     uint32_t n;
     int rc;
 

@@ -12,8 +12,7 @@
 
 struct candidate {
     uint32_t heat, layer_index, expert;
-    uint64_t offset; /* of its gate matrix, for the order */
-    uint32_t file;
+    struct expert_place gate; /* for the order */
 };
 
 struct warmup {
@@ -38,9 +37,9 @@ static int file_order(const void *a, const void *b)
 {
     const struct candidate *x = a, *y = b;
 
-    if (x->file != y->file)
-        return x->file < y->file ? -1 : 1;
-    return (x->offset > y->offset) - (x->offset < y->offset);
+    if (x->gate.file != y->gate.file)
+        return x->gate.file < y->gate.file ? -1 : 1;
+    return (x->gate.offset > y->gate.offset) - (x->gate.offset < y->gate.offset);
 }
 
 static void candidates_list(struct warmup *w)
@@ -51,11 +50,9 @@ static void candidates_list(struct warmup *w)
 
         for (uint32_t e = 0; e < w->layout->n_experts; e++)
             if (heat[e] > 0)
-                w->candidate[w->n++] = (struct candidate){ .heat = heat[e],
-                                                           .layer_index = i,
-                                                           .expert = e,
-                                                           .offset = gate->offset + e * gate->part_bytes,
-                                                           .file = gate->file };
+                w->candidate[w->n++] = (struct candidate){
+                    .heat = heat[e], .layer_index = i, .expert = e, .gate = expert_part_place(gate, e)
+                };
     }
 }
 

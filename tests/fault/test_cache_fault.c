@@ -216,7 +216,7 @@ Test(cache_fault, damage_between_runs)
     const char *top = getenv("top_builddir");
     struct cache_stats stats;
     struct err err = { 0 };
-    uint64_t at = file.layers[2].part[EXPERT_DOWN].offset + 4 * file.layers[2].part[EXPERT_DOWN].part_bytes + 99;
+    uint64_t at = expert_part_place(&file.layers[2].part[EXPERT_DOWN], 4).offset + 99;
     struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
     uint64_t n_bad = 0;
 
@@ -297,7 +297,7 @@ Test(cache_fault, a_cut_file_is_said)
     struct err err = { 0 };
 
     sim.fault = IO_SIM_NONE;
-    cr_assert_eq(ftruncate(file.files[0].fd, (off_t)file.layers[1].part[EXPERT_UP].offset), 0);
+    cr_assert_eq(ftruncate(file.files[0].fd, (off_t)file.layers[1].part[EXPERT_UP].first.offset), 0);
     cr_assert_eq(door_check_ask(cache, &file, 1, ids, 4, &err), ERR_CHANGED, "%s", err_text(&err));
     cr_assert_not_null(strstr(err.text, "cut short"), "%s", err.text);
     cr_assert_eq(door_check_ask(cache, &file, 0, ids, 4, &err), 0, "%s", err_text(&err));

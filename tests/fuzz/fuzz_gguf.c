@@ -66,7 +66,12 @@ static void use_layout(const struct expert_layout *layout)
         for (int p = 0; p < EXPERT_PARTS; p++) {
             const struct expert_part_layout *part = &l->part[p];
 
-            FUZZ_CHECK(part->offset + part->part_bytes * layout->n_experts <= layout->files[part->file].bytes);
+            for (uint32_t e = 0; e < layout->n_experts; e++) {
+                struct expert_place place = expert_part_place(part, e);
+
+                FUZZ_CHECK(place.file < layout->n_files);
+                FUZZ_CHECK(place.offset + part->part_bytes <= layout->files[place.file].bytes);
+            }
             FUZZ_CHECK(part->part_bytes == quant_row_bytes(part->type, part->cols) * part->rows);
         }
     }

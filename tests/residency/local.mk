@@ -5,7 +5,7 @@ TESTS += $(residency_tests)
 
 tests_residency_test_residency_SOURCES = tests/residency/test_residency.c \
 	tests/support/ram_door.c tests/support/ram_door.h tests/support/tiny_model.c tests/support/tiny_model.h \
-	tests/support/io_sim.c tests/support/io_sim.h
+	tests/support/io_sim.c tests/support/io_sim.h $(FORMS_SOURCES)
 tests_residency_test_residency_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_residency_test_residency_LDADD = $(LIBS_PREFETCH) $(SYS_CACHE) $(CRITERION_LIBS)
 tests_residency_test_residency_device_SOURCES = tests/residency/test_residency_device.c $(support_device_rig)

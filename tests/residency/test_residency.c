@@ -10,6 +10,7 @@
 #include "model/forward.h"
 #include "model/model.h"
 #include "prefetch/warmup.h"
+#include "tests/support/gguf_forms.h"
 #include "tests/support/io_sim.h"
 #include "tests/support/ram_door.h"
 #include "tests/support/tiny_model.h"
@@ -34,8 +35,8 @@ struct rig {
     struct expert_door *hinted; /* while set, each layer's experts are hinted for the next layer */
     struct warmup *warmup;      /* while set, goes a step ahead before each layer */
     enum kv_type kv_type;
-    bool embd_on_disk;          /* embeddings are read row by row */
-    struct cache *squeezed;     /* while set, gives slots back and takes them again before each eval */
+    bool embd_on_disk;      /* embeddings are read row by row */
+    struct cache *squeezed; /* while set, gives slots back and takes them again before each eval */
     uint64_t squeeze_least, squeeze_most;
 };
 
@@ -189,20 +190,18 @@ static void cache_run(struct rig *rig, const struct cache_options *options, bool
 }
 
 /* Every share of slots x engine x mode x way of cutting reads, with the other switches in turn. */
-static void every_way(const char *path, enum kv_type kv_type)
+static void rig_every_way(struct rig *rig)
 {
     static const struct {
         uint32_t depth, piece_bytes;
     } cuts[] = { { 1, 4096 }, { 8, 256 << 10 }, { 64, 12288 } };
-    struct rig rig;
 
-    rig_init_kept(&rig, path, kv_type);
     for (unsigned i = 0; i < SHARES * 3 * 2 * 3; i++) {
         struct io_sim sim = { .order = IO_SIM_RANDOM };
         struct cache_options options;
 
         cache_options_default(&options);
-        options.slot_budget = budget_of(rig.model, i % SHARES);
+        options.slot_budget = budget_of(rig->model, i % SHARES);
         options.io_engine = i / SHARES % 3 == 1 ? IO_ENGINE_PREAD : IO_ENGINE_AUTO;
         options.on_io_open = i / SHARES % 3 == 2 ? io_sim_open : NULL;
         options.io_ctx = &sim;
@@ -211,9 +210,17 @@ static void every_way(const char *path, enum kv_type kv_type)
         options.piece_bytes = cuts[i / SHARES / 6].piece_bytes;
         options.policy = (enum policy_kind)(i / 2 % POLICIES);
         options.read_by_part = i / 3 % 2;
-        rig.embd_on_disk = i / 7 % 2;
-        cache_run(&rig, &options, i / 5 % 2);
+        rig->embd_on_disk = i / 7 % 2;
+        cache_run(rig, &options, i / 5 % 2);
     }
+}
+
+static void every_way(const char *path, enum kv_type kv_type)
+{
+    struct rig rig;
+
+    rig_init_kept(&rig, path, kv_type);
+    rig_every_way(&rig);
     rig_fini(&rig);
 }
 
@@ -400,16 +407,14 @@ static void pack_damage(const struct pack *pack)
 }
 
 /* Share x engine x mode; sound at first, then with damaged records, then on a drive that fails now and then. */
-static void every_way_from_a_pack(const char *name)
+static void rig_every_way_from_a_pack(struct rig *rig)
 {
     const char *top = getenv("top_builddir");
-    struct rig rig;
     struct pack *pack;
     char path[300];
 
-    rig_init(&rig, tiny_model_path(name));
-    snprintf(path, sizeof(path), "%s/expertd-test-%s-%d.pack", top != NULL ? top : ".", name, (int)getpid());
-    pack = pack_make(&rig, path);
+    snprintf(path, sizeof(path), "%s/expertd-test-%d.pack", top != NULL ? top : ".", (int)getpid());
+    pack = pack_make(rig, path);
     for (unsigned i = 0; i < SHARES * 3 * 2 * 2; i++) {
         struct io_sim sim = { .order = IO_SIM_RANDOM };
         struct cache_options options;
@@ -418,7 +423,7 @@ static void every_way_from_a_pack(const char *name)
             pack_damage(pack);
         cache_options_default(&options);
         options.pack = pack;
-        options.slot_budget = budget_of(rig.model, i % SHARES);
+        options.slot_budget = budget_of(rig->model, i % SHARES);
         options.io_engine = i / SHARES % 3 == 1 ? IO_ENGINE_PREAD : IO_ENGINE_AUTO;
         options.on_io_open = i / SHARES % 3 == 2 ? io_sim_open : NULL;
         options.io_ctx = &sim;
@@ -428,13 +433,21 @@ static void every_way_from_a_pack(const char *name)
         options.read_by_part = i / 3 % 2;
         sim.fault = i / 5 % 2 ? IO_SIM_ERROR : IO_SIM_NONE;
         sim.fault_arg = EIO;
-        sim.fault_files = 1U << model_layout(rig.model)->n_files;
+        sim.fault_files = 1U << model_layout(rig->model)->n_files;
         sim.fault_at = 11 * i;
         sim.n_faults = 7;
-        cache_run(&rig, &options, i / 5 % 2);
+        cache_run(rig, &options, i / 5 % 2);
     }
     pack_close(pack);
     unlink(path);
+}
+
+static void every_way_from_a_pack(const char *name)
+{
+    struct rig rig;
+
+    rig_init(&rig, tiny_model_path(name));
+    rig_every_way_from_a_pack(&rig);
     rig_fini(&rig);
 }
 
@@ -451,6 +464,39 @@ Test(residency, olmoe_from_a_pack)
 Test(residency, qwen3moe_from_a_pack)
 {
     every_way_from_a_pack("qwen3moe-q4_k");
+}
+
+/* ---- the same experts in another form ---- */
+
+/* What is expected are the logits of the form that everything else here is tested with. */
+static void every_way_of_form(const char *arch, void (*form)(struct gguf_builder *))
+{
+    struct random_model shape = RANDOM_MODEL(arch);
+    struct gguf_builder b;
+    struct rig rig;
+    struct err err = { 0 };
+    char dir[64], path[80];
+
+    builder_mkdir(dir);
+    snprintf(path, sizeof(path), "%s/stacked.gguf", dir);
+    gguf_builder_model(&b, &shape);
+    gguf_builder_write(&b, path);
+    rig_init(&rig, path);
+    model_close(rig.model);
+    form(&b);
+    snprintf(path, sizeof(path), "%s/formed.gguf", dir);
+    gguf_builder_write(&b, path);
+    gguf_builder_fini(&b);
+    cr_assert_eq(model_open(path, &rig.model, &err), 0, "%s", err_text(&err));
+    rig_every_way(&rig);
+    rig_every_way_from_a_pack(&rig);
+    rig_fini(&rig);
+    builder_rmdir(dir);
+}
+
+Test(residency, gate_and_up_in_one_tensor)
+{
+    every_way_of_form("qwen3moe", gguf_forms_fuse);
 }
 
 /* ---- with faults in mid-answer ---- */

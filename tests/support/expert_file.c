@@ -27,6 +27,14 @@ static void part_shape(struct expert_part_layout *part, uint32_t rows)
     part->part_bytes = (uint64_t)rows * 272;
 }
 
+/* Up has no room of its own then: it lies within the gates'. */
+static void up_fuse(struct expert_part_layout *up, struct expert_part_layout *gate)
+{
+    gate->stride = up->stride = gate->part_bytes + up->part_bytes;
+    up->first = gate->first;
+    up->first.offset += gate->part_bytes;
+}
+
 static void layers_place(struct expert_file *f, const struct expert_file_shape *shape, uint64_t *ends, uint64_t *seed)
 {
     uint32_t rows = shape->rows > 0 ? shape->rows : 8, turn = 0;
@@ -41,11 +49,13 @@ static void layers_place(struct expert_file *f, const struct expert_file_shape *
             uint32_t file = shape->packed ? 0 : turn++ % f->layout.n_files;
 
             part_shape(part, p == EXPERT_DOWN ? rows + 1 : rows);
-            part->file = file;
             if (!shape->packed)
                 ends[file] = ((ends[file] + 31) & ~31ULL) + 32 * (random_next(seed) % 100);
-            part->offset = ends[file];
-            ends[file] += part->part_bytes * shape->n_experts;
+            part->first = (struct expert_place){ ends[file], file };
+            part->stride = part->part_bytes;
+            if (shape->fused && p == EXPERT_UP)
+                up_fuse(part, &layer->part[EXPERT_GATE]);
+            ends[part->first.file] += part->part_bytes * shape->n_experts;
             layer->expert_bytes += part->part_bytes;
         }
         rows += rows * shape->grow / 100;
@@ -111,9 +121,9 @@ void expert_file_fini(struct expert_file *file)
 
 const void *expert_file_part(const struct expert_file *file, uint32_t layer_index, uint32_t expert, int part)
 {
-    const struct expert_part_layout *p = &file->layers[layer_index].part[part];
+    struct expert_place place = expert_part_place(&file->layers[layer_index].part[part], expert);
 
-    return file->bytes[p->file] + p->offset + expert * p->part_bytes;
+    return file->bytes[place.file] + place.offset;
 }
 
 bool expert_file_matches(const struct expert_file *file, uint32_t layer_index, uint32_t expert,
@@ -128,7 +138,7 @@ bool expert_file_matches(const struct expert_file *file, uint32_t layer_index, u
 
         if (weight[p]->type != part->type || weight[p]->rows != part->rows || weight[p]->cols != part->cols ||
             ((uintptr_t)weight[p]->data % 64 != 0 &&
-             (uintptr_t)weight[p]->data % 32 != (part->offset + expert * part->part_bytes) % 32) ||
+             (uintptr_t)weight[p]->data % 32 != expert_part_place(part, expert).offset % 32) ||
             memcmp(weight[p]->data, expert_file_part(file, layer_index, expert, p), part->part_bytes) != 0)
             return false;
     }

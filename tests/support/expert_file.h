@@ -21,6 +21,7 @@ struct expert_file_shape {
     uint32_t grow;        /* percent that each further layer is larger */
     uint32_t first_layer; /* model index of the first layer with experts */
     bool packed;          /* one expert per layer, its parts touching */
+    bool fused;           /* each expert's up right behind its gate */
     uint64_t seed;
     const char *dir;     /* NULL: a directory on a real disk, for O_DIRECT */
     const char *odd_dir; /* of the files with an odd number; NULL: dir */

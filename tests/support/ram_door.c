@@ -164,8 +164,8 @@ static int read_layer(const struct expert_layout *layout, const struct expert_la
     for (uint32_t e = 0; e < layout->n_experts; e++)
         for (int i = 0; i < EXPERT_PARTS; i++) {
             const struct expert_part_layout *part = &layer->part[i];
-            int r =
-                read_all(layout->files[part->file].fd, dst, part->part_bytes, part->offset + e * part->part_bytes, err);
+            struct expert_place at = expert_part_place(part, e);
+            int r = read_all(layout->files[at.file].fd, dst, part->part_bytes, at.offset, err);
 
             if (r < 0)
                 return r;

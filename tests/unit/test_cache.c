@@ -56,6 +56,26 @@ Test(cache, layers_of_other_sizes_and_several_files)
     expert_file_fini(&file);
 }
 
+Test(cache, experts_of_every_form)
+{
+    static const struct expert_file_shape forms[] = {
+        { .n_layers = 4, .n_experts = 8, .n_used = 2, .n_files = 2, .rows = 21, .fused = true, .seed = 5 },
+    };
+
+    for (size_t i = 0; i < 4 * sizeof(forms) / sizeof(forms[0]); i++) {
+        struct expert_file file;
+        struct cache_options options;
+
+        expert_file_init(&file, &forms[i / 4]);
+        cache_options_default(&options);
+        options.io_mode = i % 2 ? IO_DIRECT : IO_BUFFERED;
+        options.read_by_part = i / 2 % 2;
+        options.slot_budget = cache_min_bytes(&file.layout);
+        door_check_run_with(&file, &options, 60);
+        expert_file_fini(&file);
+    }
+}
+
 Test(cache, parts_that_touch_are_one_read)
 {
     struct expert_file file;

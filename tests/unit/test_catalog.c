@@ -178,7 +178,7 @@ Test(catalog, sums_of_other_extents_are_not_used)
     struct catalog *c;
 
     make_catalog();
-    file.layers[1].part[EXPERT_UP].offset += 32;
+    file.layers[1].part[EXPERT_UP].first.offset += 32;
     c = catalog_at(dir);
     for (uint32_t key = 0; key < 100; key++) {
         struct catalog_sum sum;

@@ -91,9 +91,9 @@ static void check_layout(const struct model *model)
         const struct layer_tensors *t = model_layer(model, l->layer);
 
         cr_expect_eq(expert_layout_find(layout, l->layer), (int)i);
-        cr_expect_eq(l->part[EXPERT_GATE].offset, t->gate_exps->offset);
-        cr_expect_eq(l->part[EXPERT_UP].offset, t->up_exps->offset);
-        cr_expect_eq(l->part[EXPERT_DOWN].offset, t->down_exps->offset);
+        cr_expect_eq(l->part[EXPERT_GATE].first.offset, t->gate_exps->offset);
+        cr_expect_eq(l->part[EXPERT_UP].first.offset, t->up_exps->offset);
+        cr_expect_eq(l->part[EXPERT_DOWN].first.offset, t->down_exps->offset);
         cr_expect_eq(l->part[EXPERT_GATE].rows, hp->n_ff_expert);
         cr_expect_eq(l->part[EXPERT_GATE].cols, hp->n_embd);
         cr_expect_eq(l->part[EXPERT_DOWN].rows, hp->n_embd);
@@ -481,11 +481,12 @@ Test(model, split_over_files)
         for (int p = 0; p < EXPERT_PARTS; p++) {
             const struct expert_part_layout *part = &model_layout(model)->layers[i].part[p];
 
-            cr_assert_lt(part->file, 2);
-            cr_expect_leq(part->offset + part->part_bytes * 8, model_layout(model)->files[part->file].bytes);
+            cr_assert_lt(part->first.file, 2);
+            cr_expect_leq(part->first.offset + part->part_bytes * 8,
+                          model_layout(model)->files[part->first.file].bytes);
         }
-    cr_expect_neq(model_layout(model)->layers[0].part[EXPERT_GATE].file,
-                  model_layout(model)->layers[0].part[EXPERT_UP].file);
+    cr_expect_neq(model_layout(model)->layers[0].part[EXPERT_GATE].first.file,
+                  model_layout(model)->layers[0].part[EXPERT_UP].first.file);
     model_close(model);
     gguf_builder_fini(&parts[0]);
     gguf_builder_fini(&parts[1]);

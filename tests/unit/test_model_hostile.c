@@ -3,6 +3,7 @@
  * Files that are GGUF, and no model that we can run.
  */
 #include "base/err.h"
+#include "tests/support/gguf_forms.h"
 #include "tests/support/hostile.h"
 
 #include <criterion/criterion.h>
@@ -12,6 +13,7 @@
 
 #define A "qwen3moe."
 #define GATE "blk.0.ffn_gate_exps.weight"
+#define FUSED "blk.0.ffn_gate_up_exps.weight"
 #define EPS A "attention.layer_norm_rms_epsilon"
 #define BASE A "rope.freq_base"
 #define FACTOR A "rope.scaling.factor"
@@ -91,6 +93,51 @@ static void old_experts(struct gguf_builder *b, const struct hostile *h)
 
     gguf_builder_drop_tensor(b, GATE);
     gguf_builder_add(b, "blk.0.ffn_gate.0.weight", QUANT_F32, 2, dims, v, sizeof(v));
+}
+
+static void fused_and_gate(struct gguf_builder *b, const struct hostile *h)
+{
+    static const uint64_t dims[3] = { 32, 32, 8 };
+    static const float v[32 * 32 * 8];
+
+    gguf_forms_fuse(b);
+    gguf_builder_add(b, GATE, QUANT_F32, 3, dims, v, sizeof(v));
+}
+
+static void fused_drop(struct gguf_builder *b, const struct hostile *h)
+{
+    gguf_forms_fuse(b);
+    hostile_drop_tensor(b, h);
+}
+
+static void fused_add(struct gguf_builder *b, const struct hostile *h)
+{
+    gguf_forms_fuse(b);
+    hostile_add(b, h);
+}
+
+static void fused_dim1(struct gguf_builder *b, const struct hostile *h)
+{
+    gguf_forms_fuse(b);
+    hostile_dim1(b, h);
+}
+
+static void fused_dim2(struct gguf_builder *b, const struct hostile *h)
+{
+    gguf_forms_fuse(b);
+    hostile_dim2(b, h);
+}
+
+static void fused_offset(struct gguf_builder *b, const struct hostile *h)
+{
+    gguf_forms_fuse(b);
+    hostile_offset(b, h);
+}
+
+static void fused_bad_format(struct gguf_builder *b, const struct hostile *h)
+{
+    gguf_forms_fuse(b);
+    all_experts_bad_format(b, h);
 }
 
 static void dense_after_experts(struct gguf_builder *b, const struct hostile *h)
@@ -204,8 +251,19 @@ static const struct hostile rows[] = {
     ROW("a norm in F16", hostile_type, ERR_UNSUPPORTED, "stored as F16 where F32", "blk.0.attn_norm.weight", QUANT_F16),
     ROW("experts of a format we lack", all_experts_bad_format, ERR_UNSUPPORTED, "format I8 is not supported; use"),
     ROW("experts one by one", old_experts, ERR_UNSUPPORTED, "each expert is a tensor of its own"),
-    ROW("gate and up fused", hostile_rename, ERR_UNSUPPORTED, "gate and up are one tensor", GATE,
-        .s = "blk.0.ffn_gate_up_exps.weight"),
+    ROW("gate and up by name only", hostile_rename, ERR_FORMAT,
+        "'" FUSED "': shape [32, 32, 8, 1] where the keys ask for [32, 64, 8, 1]", GATE, .s = FUSED),
+    ROW("gate and up fused, and the gate", fused_and_gate, ERR_UNSUPPORTED, "'" GATE "': has no place"),
+    ROW("gate and up fused, and no down", fused_drop, ERR_FORMAT, "'blk.1.ffn_down_exps.weight' is missing",
+        "blk.1.ffn_down_exps.weight"),
+    ROW("gate and up fused in one layer, missing in the other", fused_drop, ERR_FORMAT,
+        "'blk.1.ffn_gate_exps.weight' is missing", "blk.1.ffn_gate_up_exps.weight"),
+    ROW("gate and up fused, with a bias", fused_add, ERR_UNSUPPORTED, "'blk.0.ffn_gate_up_exps.bias': has no place",
+        "blk.0.ffn_gate_up_exps.bias", 64, 1),
+    ROW("gate and up fused, of an expert less", fused_dim2, ERR_FORMAT, "'" FUSED "': shape [32, 64, 7, 1]", FUSED, 7),
+    ROW("gate and up fused, of an odd row", fused_dim1, ERR_FORMAT, "'" FUSED "': shape [32, 63, 8, 1]", FUSED, 63),
+    ROW("gate and up fused, in a format we lack", fused_bad_format, ERR_UNSUPPORTED, "format I8 is not supported"),
+    ROW("gate and up fused, over the down", fused_offset, ERR_FORMAT, "overlaps tensor", FUSED, -(uint64_t)32),
     ROW("a dense layer in the middle", dense_after_experts, ERR_UNSUPPORTED,
         "layer 1 is dense, after layers with experts"),
     ROW("dense layers that are not", hostile_u32, ERR_FORMAT, "leading_dense_block_count': 1, but 0 layers are dense",

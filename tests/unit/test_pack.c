@@ -95,6 +95,7 @@ Test(pack, serves_every_shape)
         { .n_layers = 2, .n_experts = 6, .n_used = 3, .n_files = 3, .rows = 17, .seed = 6 },
         { .n_layers = 3, .n_experts = 1, .n_used = 1, .packed = true, .seed = 7 },
         { .n_layers = 1, .n_experts = 300, .n_used = 2, .rows = 1, .first_layer = 4, .seed = 8 },
+        { .n_layers = 2, .n_experts = 6, .n_used = 3, .n_files = 2, .rows = 13, .fused = true, .seed = 9 },
     };
 
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
@@ -427,7 +428,7 @@ Test(pack, damage_to_pack_and_model_is_an_error)
     was[1].tv_sec = file.files[0].mtime_ns / 1000000000;
     was[1].tv_nsec = file.files[0].mtime_ns % 1000000000;
     record_damage(pack, 1, 6, 100);
-    cr_assert_eq(pwrite(file.files[0].fd, "damage", 6, (off_t)(part->offset + 6 * part->part_bytes + 9)), 6);
+    cr_assert_eq(pwrite(file.files[0].fd, "damage", 6, (off_t)(expert_part_place(part, 6).offset + 9)), 6);
     cr_assert_eq(futimens(file.files[0].fd, was), 0);
     options.pack = pack;
     cache = door_check_open(&file, &options);

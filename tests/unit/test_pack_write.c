@@ -476,7 +476,7 @@ Test(pack_write, a_model_that_is_not_as_recorded)
     cr_assert_eq(cache_verify(&file.layout, dir, NULL, NULL, &n_bad, NULL), 0);
     was[1].tv_sec = file.files[0].mtime_ns / 1000000000;
     was[1].tv_nsec = file.files[0].mtime_ns % 1000000000;
-    cr_assert_eq(pwrite(file.files[0].fd, "damage", 6, (off_t)(part->offset + 2 * part->part_bytes + 9)), 6);
+    cr_assert_eq(pwrite(file.files[0].fd, "damage", 6, (off_t)(expert_part_place(part, 2).offset + 9)), 6);
     cr_assert_eq(futimens(file.files[0].fd, was), 0);
     options.catalog_dir = dir;
     cr_assert_eq(run(&err), ERR_CHECKSUM);

@@ -31,12 +31,12 @@ static void assert_extents(const struct expert_file *file, uint32_t block)
             cr_assert_leq(bytes, extent_slot_bytes(&file->layers[layer], block));
             for (int p = 0; p < EXPERT_PARTS; p++) {
                 const struct expert_part_layout *part = &file->layers[layer].part[p];
-                uint64_t offset = part->offset + e * part->part_bytes;
+                struct expert_place place = expert_part_place(part, e);
                 bool found = false;
 
                 for (uint32_t i = 0; i < x.n_ranges; i++)
-                    found |= x.range[i].file == part->file &&
-                             x.part_at[p] - x.range[i].at == offset - x.range[i].offset &&
+                    found |= x.range[i].file == place.file &&
+                             x.part_at[p] - x.range[i].at == place.offset - x.range[i].offset &&
                              x.part_at[p] - x.range[i].at + part->part_bytes <= x.range[i].wanted;
                 cr_assert(found);
             }
@@ -49,6 +49,7 @@ Test(extent, covers_each_part_in_whole_blocks)
         { .n_layers = 3, .n_experts = 9, .n_used = 2, .rows = 1, .seed = 1 },
         { .n_layers = 3, .n_experts = 9, .n_used = 2, .rows = 33, .n_files = 2, .grow = 40, .seed = 2 },
         { .n_layers = 5, .n_experts = 1, .n_used = 1, .rows = 7, .packed = true, .seed = 3 },
+        { .n_layers = 3, .n_experts = 9, .n_used = 2, .rows = 11, .n_files = 2, .fused = true, .seed = 4 },
     };
 
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
@@ -69,6 +70,21 @@ Test(extent, parts_that_touch_are_one_range)
     expert_file_init(&file, &(struct expert_file_shape){ .n_layers = 2, .n_experts = 1, .n_used = 1, .packed = true });
     extent_find(&file.layout, 1, 0, 512, &x);
     cr_assert_eq(x.n_ranges, 1);
+    expert_file_fini(&file);
+}
+
+Test(extent, gate_and_up_of_one_tensor_are_one_range)
+{
+    struct expert_file file;
+    struct extent x;
+
+    expert_file_init(
+        &file, &(struct expert_file_shape){ .n_layers = 1, .n_experts = 5, .n_used = 1, .rows = 33, .fused = true });
+    for (uint32_t e = 0; e < 5; e++) {
+        extent_find(&file.layout, 0, e, 64, &x);
+        cr_assert_eq(x.n_ranges, 2);
+        cr_assert_eq(x.part_at[EXPERT_UP] - x.part_at[EXPERT_GATE], 33 * 272);
+    }
     expert_file_fini(&file);
 }
 

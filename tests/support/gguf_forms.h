@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * gguf_forms.h: a model made with gguf_builder_model, its experts in another form (model/arch.h). The weights stay what
+ * they are; only where they lie changes.
+ */
+#ifndef EXPERTD_TESTS_SUPPORT_GGUF_FORMS_H
+#define EXPERTD_TESTS_SUPPORT_GGUF_FORMS_H
+
+#include "tests/support/gguf_builder.h"
+
+/* One more format than F32: the tensor's weights become random bytes of this one, which any block can be made of but
+ * for its scales, so nothing is computed with them. */
+void gguf_forms_retype(struct gguf_builder *b, const char *name, enum quant_type type, uint64_t seed);
+
+/* Gate and up of every layer with experts become one tensor, the gate's rows first. */
+void gguf_forms_fuse(struct gguf_builder *b);
+
+#endif
