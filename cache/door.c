@@ -125,7 +125,7 @@ static void request_hits(struct cache *c, const uint16_t *ids, size_t n)
     cache_count(&c->counters.misses, n - n_hits);
 }
 
-/* In order of ids, which is the file's order. They get slots as their reads can start. */
+/* In order of ids, in which converters write experts to files. They get slots as their reads can start. */
 static void request_misses(struct cache *c)
 {
     struct request *r = &c->request;

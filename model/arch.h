@@ -54,6 +54,7 @@ const struct arch *arch_at(size_t i);
 enum expert_form {
     EXPERTS_STACKED, /* a tensor each for all gates, ups and downs */
     EXPERTS_FUSED,   /* gate_exps and up_exps are one tensor: of each expert the gate's rows, then the up's */
+    EXPERTS_APART,   /* each expert has a tensor for each part; the pointers are expert 0's, whose format all have */
 };
 
 struct layer_tensors {

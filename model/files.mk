@@ -7,6 +7,7 @@ libmodel_a_SOURCES += \
 	model/hparams.c model/hparams.h \
 	model/keys.c model/keys.h \
 	model/layout.c \
+	model/layout_make.c model/layout_make.h \
 	model/model.c \
 	model/rope.c \
 	model/tensors.c model/tensors.h model/tensors_internal.h \

@@ -3,6 +3,8 @@
 
 struct expert_place expert_part_place(const struct expert_part_layout *part, uint32_t expert)
 {
+    if (part->places != NULL)
+        return part->places[expert];
     return (struct expert_place){ part->first.offset + expert * part->stride, part->first.file };
 }
 

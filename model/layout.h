@@ -28,7 +28,8 @@ struct expert_part_layout {
     uint32_t rows, cols;       /* of one expert's matrix */
     uint64_t part_bytes;       /* of one expert */
     struct expert_place first; /* expert 0's */
-    uint64_t stride;           /* from one expert to the next; at least part_bytes */
+    uint64_t stride;           /* from one expert to the next, at least part_bytes; unless */
+    const struct expert_place *places; /* [n_experts], not NULL, says for each where it is */
 };
 
 struct expert_layer_layout {

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "model/hparams.h"
+#include "model/layout_make.h"
 #include "model/tensors.h"
 #include "model/utf8.h"
 
@@ -23,8 +24,7 @@ struct model {
     struct layer_tensors *layers; /* [hp.n_layers] */
     float *inv_freq;              /* [hp.rope.n_rot / 2] */
     struct expert_layout layout;
-    struct expert_layer_layout *layout_layers;
-    struct layout_file *layout_files;
+    struct layout_tables layout_tables;
     uint64_t dense_bytes, expert_bytes, token_bytes;
     enum quant_type quant;
     char name[NAME_BYTES];
@@ -88,62 +88,6 @@ static int read_sizes(struct model *m, struct err *err)
     return rc ? rc : hparams_rope(m->gguf, m->arch, &m->hp, m->inv_freq, err);
 }
 
-/* `rows` from `row0` on of each expert's slice of a tensor. */
-static struct expert_part_layout part_layout(const struct model *m, const struct gguf_tensor *t, uint32_t row0,
-                                             uint32_t rows)
-{
-    uint64_t row_bytes = quant_row_bytes(t->type, t->dims[0]);
-
-    return (struct expert_part_layout){
-        .type = t->type,
-        .rows = rows,
-        .cols = (uint32_t)t->dims[0],
-        .part_bytes = row_bytes * rows,
-        .first = { t->offset + row_bytes * row0, t->file },
-        .stride = t->bytes / m->hp.n_experts,
-    };
-}
-
-static void lay_out_layer(struct model *m, uint32_t layer, struct expert_layer_layout *l)
-{
-    const struct layer_tensors *t = &m->layers[layer];
-    uint32_t n_ff = m->hp.n_ff_expert;
-
-    l->layer = layer;
-    l->part[EXPERT_GATE] = part_layout(m, t->gate_exps, 0, n_ff);
-    l->part[EXPERT_UP] = part_layout(m, t->up_exps, t->expert_form == EXPERTS_FUSED ? n_ff : 0, n_ff);
-    l->part[EXPERT_DOWN] = part_layout(m, t->down_exps, 0, m->hp.n_embd);
-    for (int i = 0; i < EXPERT_PARTS; i++)
-        l->expert_bytes += l->part[i].part_bytes;
-}
-
-static int lay_out(struct model *m, struct err *err)
-{
-    struct expert_layout *layout = &m->layout;
-
-    layout->n_layers = m->hp.n_layers - m->hp.n_dense_layers;
-    layout->n_experts = m->hp.n_experts;
-    layout->n_used = m->hp.n_used;
-    layout->n_files = (uint32_t)gguf_file_count(m->gguf);
-    m->layout_layers = mem_calloc(layout->n_layers, sizeof(*m->layout_layers));
-    m->layout_files = mem_calloc(layout->n_files, sizeof(*m->layout_files));
-    if (!m->layout_layers || !m->layout_files)
-        return err_sys(err, ENOMEM, "opening the model");
-    for (uint32_t i = 0; i < layout->n_layers; i++)
-        lay_out_layer(m, m->hp.n_dense_layers + i, &m->layout_layers[i]);
-    for (uint32_t i = 0; i < layout->n_files; i++)
-        m->layout_files[i] = (struct layout_file){
-            .path = gguf_file_path(m->gguf, i),
-            .fd = gguf_file_fd(m->gguf, i),
-            .bytes = gguf_file_bytes(m->gguf, i),
-            .mtime_ns = gguf_file_mtime_ns(m->gguf, i),
-        };
-    layout->layers = m->layout_layers;
-    layout->files = m->layout_files;
-    gguf_identity(m->gguf, layout->identity);
-    return 0;
-}
-
 static void add_up(struct model *m)
 {
     uint64_t by_type[QUANT_TYPES] = { 0 };
@@ -196,7 +140,7 @@ static int open_gguf(struct model *m, struct err *err)
     if (rc == 0)
         rc = read_sizes(m, err);
     if (rc == 0)
-        rc = lay_out(m, err);
+        rc = layout_make(m->gguf, &m->hp, m->layers, &m->layout_tables, &m->layout, err);
     return rc;
 }
 
@@ -229,8 +173,7 @@ void model_close(struct model *m)
 {
     if (!m)
         return;
-    mem_free(m->layout_files);
-    mem_free(m->layout_layers);
+    layout_tables_free(&m->layout_tables);
     mem_free(m->inv_freq);
     mem_free(m->layers);
     gguf_close(m->gguf);

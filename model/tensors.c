@@ -159,12 +159,6 @@ const struct gguf_tensor *tensors_claim(const struct binder *b, uint32_t layer, 
 
 int tensors_missing(const struct binder *b, uint32_t layer, const char *name)
 {
-    if (tensors_has(b, layer, "ffn_gate.0.weight"))
-        return err_set(b->err, ERR_UNSUPPORTED,
-                       "each expert is a tensor of its own ('blk.%" PRIu32
-                       ".ffn_gate.0.weight', a conversion of before April "
-                       "2024), which is not supported; convert the model again or download a newer file",
-                       layer);
     return err_set(b->err, ERR_FORMAT, "tensor 'blk.%" PRIu32 ".%s' is missing", layer, name);
 }
 

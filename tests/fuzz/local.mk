@@ -22,8 +22,9 @@ tests_fuzz_replay_pack_LDADD = libcache.a $(LIBS_BASE) $(XXHASH_LIBS)
 # First inputs, when a corpus is to be made anew.
 EXTRA_PROGRAMS += tests/fuzz/seeds
 CLEANFILES += tests/fuzz/seeds$(EXEEXT)
-tests_fuzz_seeds_SOURCES = tests/fuzz/seeds.c tests/support/gguf_builder.c tests/support/random_model.c
-tests_fuzz_seeds_LDADD = -lm
+tests_fuzz_seeds_SOURCES = tests/fuzz/seeds.c tests/support/gguf_builder.c tests/support/random_model.c \
+	tests/support/gguf_forms.c
+tests_fuzz_seeds_LDADD = $(LIBS_COMPUTE) -lm
 
 if ENABLE_FUZZERS
 # Of compute/ no more than model files need: the kernels are GCC's.

@@ -2,7 +2,7 @@
  *
  * seeds DIR: the first inputs for fuzzing, small and whole: DIR/gguf-* and DIR/tokenizer-*.
  */
-#include "tests/support/gguf_builder.h"
+#include "tests/support/gguf_forms.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -48,6 +48,19 @@ static void shrink_embeddings(struct gguf_builder *b)
         b->tensors[i].offset = b->tensors[i].place = at;
         at += (b->tensors[i].data_len + b->alignment - 1) / b->alignment * b->alignment;
     }
+}
+
+static void write_forms(const char *dir)
+{
+    struct random_model shape = { "llama", 2, 0, 4, 2, 1, 4, 4, 4, 4, 2, 1, 64, true, 1 };
+    struct gguf_builder b;
+
+    gguf_builder_model(&b, &shape);
+    drop_vocabulary(&b);
+    gguf_forms_apart_layer(&b, 1);
+    gguf_forms_fuse(&b);
+    shrink_embeddings(&b);
+    write_built(&b, dir, "gguf-llama-fused-and-apart");
 }
 
 static void write_model(const char *dir, const char *arch, uint32_t n_dense, bool yarn)
@@ -152,6 +165,7 @@ int main(int argc, char **argv)
     write_model(argv[1], "olmoe", 0, false);
     write_model(argv[1], "qwen3moe", 1, false);
     write_model(argv[1], "llama", 0, true);
+    write_forms(argv[1]);
     write_split(argv[1]);
     write_small_bpe(argv[1]);
     write_small_spm(argv[1]);

@@ -499,6 +499,16 @@ Test(residency, gate_and_up_in_one_tensor)
     every_way_of_form("qwen3moe", gguf_forms_fuse);
 }
 
+Test(residency, each_expert_a_tensor)
+{
+    every_way_of_form("llama", gguf_forms_apart);
+}
+
+Test(residency, each_expert_a_tensor_anywhere)
+{
+    every_way_of_form("llama", gguf_forms_strew);
+}
+
 /* ---- with faults in mid-answer ---- */
 
 static struct rig rig;

@@ -35,6 +35,37 @@ static void up_fuse(struct expert_part_layout *up, struct expert_part_layout *ga
     up->first.offset += gate->part_bytes;
 }
 
+static uint64_t gap_behind(uint64_t end, uint64_t *seed)
+{
+    return ((end + 31) & ~31ULL) + 32 * (random_next(seed) % 100);
+}
+
+/* A layer's parts of all experts in an order by chance. */
+static void layer_strew(struct expert_file *f, struct expert_layer_layout *layer, uint64_t *ends, uint64_t *seed)
+{
+    uint32_t n_experts = f->layout.n_experts, n = EXPERT_PARTS * n_experts, *order = malloc(n * sizeof(*order));
+    struct expert_place *places = f->places + (layer - f->layers) * (ptrdiff_t)n;
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t j = (uint32_t)(random_next(seed) % (i + 1));
+
+        order[i] = order[j];
+        order[j] = i;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t file = i % f->layout.n_files;
+
+        ends[file] = gap_behind(ends[file], seed);
+        places[order[i]] = (struct expert_place){ ends[file], file };
+        ends[file] += layer->part[order[i] / n_experts].part_bytes;
+    }
+    for (uint32_t p = 0; p < EXPERT_PARTS; p++) {
+        layer->part[p].places = places + (size_t)p * n_experts;
+        layer->part[p].first = layer->part[p].places[0];
+    }
+    free(order);
+}
+
 static void layers_place(struct expert_file *f, const struct expert_file_shape *shape, uint64_t *ends, uint64_t *seed)
 {
     uint32_t rows = shape->rows > 0 ? shape->rows : 8, turn = 0;
@@ -49,15 +80,19 @@ static void layers_place(struct expert_file *f, const struct expert_file_shape *
             uint32_t file = shape->packed ? 0 : turn++ % f->layout.n_files;
 
             part_shape(part, p == EXPERT_DOWN ? rows + 1 : rows);
+            layer->expert_bytes += part->part_bytes;
+            if (shape->strewn)
+                continue;
             if (!shape->packed)
-                ends[file] = ((ends[file] + 31) & ~31ULL) + 32 * (random_next(seed) % 100);
+                ends[file] = gap_behind(ends[file], seed);
             part->first = (struct expert_place){ ends[file], file };
             part->stride = part->part_bytes;
             if (shape->fused && p == EXPERT_UP)
                 up_fuse(part, &layer->part[EXPERT_GATE]);
             ends[part->first.file] += part->part_bytes * shape->n_experts;
-            layer->expert_bytes += part->part_bytes;
         }
+        if (shape->strewn)
+            layer_strew(f, layer, ends, seed);
         rows += rows * shape->grow / 100;
     }
 }
@@ -98,6 +133,8 @@ void expert_file_init(struct expert_file *file, const struct expert_file_shape *
     file->layers = calloc(shape->n_layers, sizeof(*file->layers));
     file->files = calloc(file->layout.n_files, sizeof(*file->files));
     file->bytes = calloc(file->layout.n_files, sizeof(*file->bytes));
+    if (shape->strewn)
+        file->places = calloc((size_t)shape->n_layers * EXPERT_PARTS * shape->n_experts, sizeof(*file->places));
     file->layout.layers = file->layers;
     file->layout.files = file->files;
     memcpy(file->layout.identity, &shape->seed, sizeof(shape->seed));
@@ -115,6 +152,7 @@ void expert_file_fini(struct expert_file *file)
         free(file->bytes[i]);
     }
     free(file->bytes);
+    free(file->places);
     free(file->files);
     free(file->layers);
 }

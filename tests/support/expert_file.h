@@ -22,6 +22,7 @@ struct expert_file_shape {
     uint32_t first_layer; /* model index of the first layer with experts */
     bool packed;          /* one expert per layer, its parts touching */
     bool fused;           /* each expert's up right behind its gate */
+    bool strewn;          /* each part of each expert anywhere, in the files in turn */
     uint64_t seed;
     const char *dir;     /* NULL: a directory on a real disk, for O_DIRECT */
     const char *odd_dir; /* of the files with an odd number; NULL: dir */
@@ -31,6 +32,7 @@ struct expert_file {
     struct expert_layout layout;
     struct expert_layer_layout *layers;
     struct layout_file *files;
+    struct expert_place *places; /* of a strewn one: [n_layers, EXPERT_PARTS, n_experts] */
     char **bytes; /* [n_files] what each file holds */
 };
 

@@ -23,8 +23,11 @@ static void sim_submit(struct io *io, const struct io_read *reads, size_t n)
 {
     struct sim_io *s = (struct sim_io *)io;
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (s->sim->n_submitted + i < sizeof(s->sim->offsets) / sizeof(s->sim->offsets[0]))
+            s->sim->offsets[s->sim->n_submitted + i] = reads[i].offset;
         s->sim->in_flight_of[reads[i].file]++;
+    }
     for (size_t i = 0; i < n; i++)
         s->waiting[s->sim->n_in_flight++] = (struct waiting){ .read = reads[i], .number = s->sim->n_submitted++ };
     if (s->sim->n_in_flight > s->sim->most_in_flight)

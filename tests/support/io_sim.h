@@ -31,6 +31,7 @@ struct io_sim {
     uint64_t n_failing_reaps; /* so many reaps in a row return -EIO */
     bool hold;                /* end nothing unless waited for */
     uint64_t n_submitted;     /* so far */
+    uint64_t offsets[64];     /* of the first ones, in their files */
     uint32_t n_in_flight;
     uint32_t in_flight_of[16]; /* each file */
     uint64_t most_in_flight;

@@ -13,7 +13,7 @@ tests_unit_test_gguf_SOURCES = tests/unit/test_gguf.c $(RANDOM_MODEL_SOURCES)
 tests_unit_test_gguf_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_gguf_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
 
-tests_unit_test_model_SOURCES = tests/unit/test_model.c $(RANDOM_MODEL_SOURCES)
+tests_unit_test_model_SOURCES = tests/unit/test_model.c $(FORMS_SOURCES)
 tests_unit_test_model_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_model_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
 

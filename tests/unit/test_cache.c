@@ -60,6 +60,8 @@ Test(cache, experts_of_every_form)
 {
     static const struct expert_file_shape forms[] = {
         { .n_layers = 4, .n_experts = 8, .n_used = 2, .n_files = 2, .rows = 21, .fused = true, .seed = 5 },
+        { .n_layers = 4, .n_experts = 8, .n_used = 2, .rows = 21, .strewn = true, .seed = 6 },
+        { .n_layers = 4, .n_experts = 8, .n_used = 2, .n_files = 3, .rows = 9, .strewn = true, .seed = 7 },
     };
 
     for (size_t i = 0; i < 4 * sizeof(forms) / sizeof(forms[0]); i++) {

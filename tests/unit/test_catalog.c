@@ -188,6 +188,26 @@ Test(catalog, sums_of_other_extents_are_not_used)
     catalog_close(c);
 }
 
+/* Where each expert has a place of its own, that one's alone. */
+Test(catalog, sums_of_an_expert_elsewhere_are_not_used)
+{
+    struct expert_file_shape strewn = shape;
+    struct catalog *c;
+
+    strewn.strewn = true;
+    expert_file_fini(&file);
+    expert_file_init(&file, &strewn);
+    make_catalog();
+    file.places[EXPERT_PARTS * 40 + EXPERT_DOWN * 40 + 7].offset += 32;
+    c = catalog_at(dir);
+    for (uint32_t key = 0; key < 100; key++) {
+        struct catalog_sum sum;
+
+        cr_assert_eq(catalog_sum(c, key, &sum), key != 40 + 7);
+    }
+    catalog_close(c);
+}
+
 Test(catalog, garbage_is_replaced)
 {
     char garbage[20000];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/model.h"
-#include "tests/support/gguf_builder.h"
+#include "tests/support/gguf_forms.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -451,28 +451,14 @@ Test(model, mixed_formats)
 Test(model, split_over_files)
 {
     struct random_model shape = RANDOM_MODEL("qwen3moe");
-    struct gguf_builder b, parts[2];
+    struct gguf_builder b;
     struct model *model = NULL;
     struct err err = { 0 };
     char path[256];
 
     gguf_builder_model(&b, &shape);
-    gguf_builder_init(&parts[0]);
-    gguf_builder_init(&parts[1]);
-    for (size_t i = 0; i < b.n_keys; i++)
-        gguf_builder_raw(&parts[0], b.keys[i].key, b.keys[i].type, b.keys[i].value, b.keys[i].value_len);
-    for (size_t i = 0; i < b.n_tensors; i++)
-        gguf_builder_add(&parts[i % 2], b.tensors[i].name, b.tensors[i].type, b.tensors[i].n_dims, b.tensors[i].dims,
-                         b.tensors[i].data, b.tensors[i].data_len);
-    for (uint16_t i = 0; i < 2; i++) {
-        gguf_builder_u16(&parts[i], "split.no", i);
-        gguf_builder_u16(&parts[i], "split.count", 2);
-        gguf_builder_i32(&parts[i], "split.tensors.count", (int32_t)b.n_tensors);
-        snprintf(path, sizeof(path), "%s/big-%05d-of-00002.gguf", dir, i + 1);
-        if (i == 0)
-            gguf_builder_drop_key(&parts[0], "general.name");
-        gguf_builder_write(&parts[i], path);
-    }
+    gguf_builder_drop_key(&b, "general.name");
+    gguf_forms_write_split(&b, dir, "big", 2);
     snprintf(path, sizeof(path), "%s/big-00001-of-00002.gguf", dir);
     cr_assert_eq(model_open(path, &model, &err), 0, "%s", err.text);
     cr_expect_eq(model_layout(model)->n_files, 2);
@@ -488,8 +474,6 @@ Test(model, split_over_files)
     cr_expect_neq(model_layout(model)->layers[0].part[EXPERT_GATE].first.file,
                   model_layout(model)->layers[0].part[EXPERT_UP].first.file);
     model_close(model);
-    gguf_builder_fini(&parts[0]);
-    gguf_builder_fini(&parts[1]);
     gguf_builder_fini(&b);
 }
 

@@ -2,10 +2,12 @@
  *
  * The forms in which files keep experts: whichever it is, the layout leads to the same bytes.
  */
+#include "base/mem.h"
 #include "model/model.h"
 #include "tests/support/gguf_forms.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,16 +27,24 @@ static void remove_dir(void)
 
 TestSuite(forms, .init = make_dir, .fini = remove_dir);
 
-static struct model *open_built(struct gguf_builder *b, const char *name)
+static struct model *open_written(const char *name)
 {
     struct model *model = NULL;
     struct err err = { 0 };
     char path[256];
 
     snprintf(path, sizeof(path), "%s/%s", dir, name);
-    gguf_builder_write(b, path);
     cr_assert_eq(model_open(path, &model, &err), 0, "%s", err.text);
     return model;
+}
+
+static struct model *open_built(struct gguf_builder *b, const char *name)
+{
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    gguf_builder_write(b, path);
+    return open_written(name);
 }
 
 static void *part_read(const struct model *model, uint32_t layer, int part, uint32_t expert)
@@ -95,20 +105,109 @@ static void build(struct gguf_builder *b, const char *arch)
 
 static const char *const archs[] = { "llama", "qwen2moe", "qwen3moe", "olmoe" };
 
-Test(forms, fused)
+static void expect_form_is_read(void (*form)(struct gguf_builder *), enum expert_form expected)
 {
     for (size_t i = 0; i < sizeof(archs) / sizeof(archs[0]); i++) {
-        struct model *stacked, *fused;
+        struct model *stacked, *formed;
         struct gguf_builder b;
 
         build(&b, archs[i]);
         stacked = open_built(&b, "stacked.gguf");
-        gguf_forms_fuse(&b);
-        fused = open_built(&b, "fused.gguf");
-        cr_expect_eq(model_layer(fused, 2)->expert_form, EXPERTS_FUSED);
-        expect_same_experts(stacked, fused);
-        model_close(fused);
+        form(&b);
+        formed = open_built(&b, "formed.gguf");
+        cr_expect_eq(model_layer(stacked, 2)->expert_form, EXPERTS_STACKED);
+        cr_expect_eq(model_layer(formed, 2)->expert_form, expected);
+        expect_same_experts(stacked, formed);
+        model_close(formed);
         model_close(stacked);
         gguf_builder_fini(&b);
     }
+}
+
+Test(forms, fused)
+{
+    expect_form_is_read(gguf_forms_fuse, EXPERTS_FUSED);
+}
+
+Test(forms, apart)
+{
+    expect_form_is_read(gguf_forms_apart, EXPERTS_APART);
+}
+
+Test(forms, strewn_over_the_file)
+{
+    expect_form_is_read(gguf_forms_strew, EXPERTS_APART);
+}
+
+static void expect_both_files(const struct model *model)
+{
+    const struct expert_layout *layout = model_layout(model);
+    uint32_t n_in[2] = { 0 };
+
+    for (uint32_t i = 0; i < layout->n_layers; i++)
+        for (int p = 0; p < EXPERT_PARTS; p++)
+            for (uint32_t e = 0; e < layout->n_experts; e++)
+                n_in[expert_part_place(&layout->layers[i].part[p], e).file]++;
+    cr_expect(n_in[0] > 20 && n_in[1] > 20, "%u and %u", n_in[0], n_in[1]);
+}
+
+/* Experts of one part and layer may lie in different files of a split model. */
+Test(forms, strewn_over_files)
+{
+    struct model *stacked, *strewn;
+    struct gguf_builder b;
+
+    build(&b, "llama");
+    stacked = open_built(&b, "stacked.gguf");
+    gguf_forms_strew(&b);
+    gguf_forms_write_split(&b, dir, "strewn", 2);
+    strewn = open_written("strewn-00001-of-00002.gguf");
+    expect_same_experts(stacked, strewn);
+    expect_both_files(strewn);
+    model_close(strewn);
+    model_close(stacked);
+    gguf_builder_fini(&b);
+}
+
+Test(forms, lack_of_memory_is_an_error)
+{
+    struct gguf_builder b;
+    char path[256];
+    int rc = -ENOMEM;
+
+    build(&b, "llama");
+    gguf_forms_strew(&b);
+    snprintf(path, sizeof(path), "%s/strewn.gguf", dir);
+    gguf_builder_write(&b, path);
+    gguf_builder_fini(&b);
+    for (long n = 0; rc == -ENOMEM; n++) {
+        struct model *model = NULL;
+
+        cr_assert_lt(n, 1000);
+        mem_fail_after(n);
+        rc = model_open(path, &model, NULL);
+        mem_fail_after(-1);
+        cr_assert_eq(model != NULL, rc == 0);
+        model_close(model);
+    }
+    cr_assert_eq(rc, 0);
+}
+
+/* The form is a layer's own. */
+Test(forms, mixed)
+{
+    struct model *stacked, *mixed;
+    struct gguf_builder b;
+
+    build(&b, "llama");
+    stacked = open_built(&b, "stacked.gguf");
+    gguf_forms_apart_layer(&b, 2);
+    gguf_forms_fuse(&b);
+    mixed = open_built(&b, "mixed.gguf");
+    cr_expect_eq(model_layer(mixed, 0)->expert_form, EXPERTS_FUSED);
+    cr_expect_eq(model_layer(mixed, 2)->expert_form, EXPERTS_APART);
+    expect_same_experts(stacked, mixed);
+    model_close(mixed);
+    model_close(stacked);
+    gguf_builder_fini(&b);
 }

@@ -86,13 +86,61 @@ static void rope_factors_f16(struct gguf_builder *b, const struct hostile *h)
     gguf_builder_add(b, "rope_freqs.weight", QUANT_F16, 1, &n, v, sizeof(v));
 }
 
-static void old_experts(struct gguf_builder *b, const struct hostile *h)
+/* Stacks, and beside them a tensor of one expert. */
+static void stacked_and_apart(struct gguf_builder *b, const struct hostile *h)
 {
-    static const uint64_t dims[2] = { 32, 32 };
-    static const float v[32 * 32];
+    hostile_add(b, h);
+}
 
-    gguf_builder_drop_tensor(b, GATE);
-    gguf_builder_add(b, "blk.0.ffn_gate.0.weight", QUANT_F32, 2, dims, v, sizeof(v));
+static void apart_and_stacked(struct gguf_builder *b, const struct hostile *h)
+{
+    static const uint64_t dims[3] = { 32, 32, 8 };
+    static const float v[32 * 32 * 8];
+
+    gguf_forms_apart(b);
+    gguf_builder_add(b, h->target, QUANT_F32, 3, dims, v, sizeof(v));
+}
+
+static void apart_drop(struct gguf_builder *b, const struct hostile *h)
+{
+    gguf_forms_apart(b);
+    hostile_drop_tensor(b, h);
+}
+
+static void apart_rename(struct gguf_builder *b, const struct hostile *h)
+{
+    gguf_forms_apart(b);
+    hostile_rename(b, h);
+}
+
+static void apart_add(struct gguf_builder *b, const struct hostile *h)
+{
+    gguf_forms_apart(b);
+    hostile_add(b, h);
+}
+
+static void apart_dim1(struct gguf_builder *b, const struct hostile *h)
+{
+    gguf_forms_apart(b);
+    hostile_dim1(b, h);
+}
+
+static void apart_offset(struct gguf_builder *b, const struct hostile *h)
+{
+    gguf_forms_apart(b);
+    hostile_offset(b, h);
+}
+
+static void apart_retype(struct gguf_builder *b, const struct hostile *h)
+{
+    gguf_forms_apart(b);
+    gguf_forms_retype(b, h->target, (enum quant_type)h->u, 1);
+}
+
+static void apart_bad_format(struct gguf_builder *b, const struct hostile *h)
+{
+    all_experts_bad_format(b, h);
+    gguf_forms_apart(b);
 }
 
 static void fused_and_gate(struct gguf_builder *b, const struct hostile *h)
@@ -250,7 +298,50 @@ static const struct hostile rows[] = {
     ROW("an output row less", hostile_dim1, ERR_FORMAT, "'output.weight': shape [32, 274, 1, 1]", "output.weight", 274),
     ROW("a norm in F16", hostile_type, ERR_UNSUPPORTED, "stored as F16 where F32", "blk.0.attn_norm.weight", QUANT_F16),
     ROW("experts of a format we lack", all_experts_bad_format, ERR_UNSUPPORTED, "format I8 is not supported; use"),
-    ROW("experts one by one", old_experts, ERR_UNSUPPORTED, "each expert is a tensor of its own"),
+    ROW("an expert apart from the others", stacked_and_apart, ERR_FORMAT, "'blk.0.ffn_gate.0.weight': shape [1024, 1",
+        "blk.0.ffn_gate.0.weight", 1024, 1),
+    ROW("one of the experts apart from the others", stacked_and_apart, ERR_UNSUPPORTED,
+        "'blk.0.ffn_gate.3.weight': has no place", "blk.0.ffn_gate.3.weight", 1024, 1),
+    ROW("experts apart, and stacked", apart_and_stacked, ERR_UNSUPPORTED, "'" GATE "': has no place", GATE),
+    ROW("experts apart, and fused", apart_and_stacked, ERR_FORMAT, "'" FUSED "': shape [32, 32, 8, 1]", FUSED),
+    ROW("experts apart, one of many missing", apart_drop, ERR_FORMAT, "'blk.1.ffn_up.5.weight' is missing",
+        "blk.1.ffn_up.5.weight"),
+    ROW("experts apart, the first missing", apart_drop, ERR_FORMAT, "'blk.0.ffn_gate.0.weight' is missing",
+        "blk.0.ffn_gate.0.weight"),
+    ROW("experts apart, the last missing", apart_drop, ERR_FORMAT, "'blk.1.ffn_down.7.weight' is missing",
+        "blk.1.ffn_down.7.weight"),
+    ROW("experts apart, one too many", apart_add, ERR_UNSUPPORTED, "'blk.0.ffn_gate.8.weight': has no place",
+        "blk.0.ffn_gate.8.weight", 1024, 1),
+    ROW("experts apart, number 2^32", apart_add, ERR_UNSUPPORTED, "'blk.0.ffn_gate.4294967296.weight': has no place",
+        "blk.0.ffn_gate.4294967296.weight", 1024, 1),
+    ROW("experts apart, number 2^32 for 0", apart_rename, ERR_FORMAT, "'blk.0.ffn_down.0.weight' is missing",
+        "blk.0.ffn_down.0.weight", .s = "blk.0.ffn_down.4294967296.weight"),
+    ROW("experts apart, number 01", apart_rename, ERR_FORMAT, "'blk.0.ffn_up.1.weight' is missing",
+        "blk.0.ffn_up.1.weight", .s = "blk.0.ffn_up.01.weight"),
+    ROW("experts apart, number -1", apart_add, ERR_UNSUPPORTED, "'blk.0.ffn_up.-1.weight': has no place",
+        "blk.0.ffn_up.-1.weight", 1024, 1),
+    ROW("experts apart, no number", apart_add, ERR_UNSUPPORTED, "'blk.0.ffn_up..weight': has no place",
+        "blk.0.ffn_up..weight", 1024, 1),
+    ROW("experts apart, with a bias", apart_add, ERR_UNSUPPORTED, "'blk.0.ffn_up.0.bias': has no place",
+        "blk.0.ffn_up.0.bias", 32, 1),
+    ROW("experts apart, in a layer that is not", apart_add, ERR_UNSUPPORTED, "'blk.2.ffn_up.0.weight': has no place",
+        "blk.2.ffn_up.0.weight", 1024, 1),
+    ROW("experts apart, one twice", apart_rename, ERR_FORMAT, "'blk.1.ffn_gate.2.weight': appears twice",
+        "blk.1.ffn_gate.6.weight", .s = "blk.1.ffn_gate.2.weight"),
+    ROW("experts apart, one of another shape", apart_dim1, ERR_FORMAT,
+        "'blk.0.ffn_down.3.weight': shape [32, 31, 1, 1] where the keys ask for [32, 32, 1, 1]",
+        "blk.0.ffn_down.3.weight", 31),
+    ROW("experts apart, one of another format", apart_retype, ERR_UNSUPPORTED,
+        "'blk.0.ffn_gate.3.weight': stored as Q8_0, but 'blk.0.ffn_gate.0.weight' as F32; a layer's experts must have",
+        "blk.0.ffn_gate.3.weight", QUANT_Q8_0),
+    ROW("experts apart, the first of another format", apart_retype, ERR_UNSUPPORTED,
+        "'blk.1.ffn_up.1.weight': stored as F32, but 'blk.1.ffn_up.0.weight' as Q4_0", "blk.1.ffn_up.0.weight",
+        QUANT_Q4_0),
+    ROW("experts apart, in a format we lack", apart_bad_format, ERR_UNSUPPORTED, "format I8 is not supported"),
+    ROW("experts apart, one over another", apart_offset, ERR_FORMAT, "overlaps tensor", "blk.0.ffn_gate.3.weight",
+        -(uint64_t)32),
+    ROW("experts apart, one beyond the end", apart_offset, ERR_FORMAT, "'blk.1.ffn_up.7.weight': its data ends at byte",
+        "blk.1.ffn_up.7.weight", 1 << 20),
     ROW("gate and up by name only", hostile_rename, ERR_FORMAT,
         "'" FUSED "': shape [32, 32, 8, 1] where the keys ask for [32, 64, 8, 1]", GATE, .s = FUSED),
     ROW("gate and up fused, and the gate", fused_and_gate, ERR_UNSUPPORTED, "'" GATE "': has no place"),

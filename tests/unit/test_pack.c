@@ -96,6 +96,7 @@ Test(pack, serves_every_shape)
         { .n_layers = 3, .n_experts = 1, .n_used = 1, .packed = true, .seed = 7 },
         { .n_layers = 1, .n_experts = 300, .n_used = 2, .rows = 1, .first_layer = 4, .seed = 8 },
         { .n_layers = 2, .n_experts = 6, .n_used = 3, .n_files = 2, .rows = 13, .fused = true, .seed = 9 },
+        { .n_layers = 2, .n_experts = 6, .n_used = 3, .n_files = 2, .rows = 13, .strewn = true, .seed = 10 },
     };
 
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {

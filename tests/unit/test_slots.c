@@ -50,6 +50,8 @@ Test(extent, covers_each_part_in_whole_blocks)
         { .n_layers = 3, .n_experts = 9, .n_used = 2, .rows = 33, .n_files = 2, .grow = 40, .seed = 2 },
         { .n_layers = 5, .n_experts = 1, .n_used = 1, .rows = 7, .packed = true, .seed = 3 },
         { .n_layers = 3, .n_experts = 9, .n_used = 2, .rows = 11, .n_files = 2, .fused = true, .seed = 4 },
+        { .n_layers = 3, .n_experts = 9, .n_used = 2, .rows = 11, .strewn = true, .seed = 5 },
+        { .n_layers = 3, .n_experts = 9, .n_used = 2, .rows = 1, .n_files = 3, .strewn = true, .seed = 6 },
     };
 
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {

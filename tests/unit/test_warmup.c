@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/mem.h"
+#include "cache/extent.h"
 #include "prefetch/warmup.h"
 #include "tests/support/door_check.h"
 #include "tests/support/io_sim.h"
@@ -16,13 +17,12 @@ static char dir[200];
 static const uint16_t hot[] = { 3, 9, 12 }, cool[] = { 1, 14 };
 
 /* An earlier run, in which layer 0's and 2's `hot` were asked for often and layer 1's `cool` once. */
-static void setup(void)
+static void setup_of(const struct expert_file_shape *shape)
 {
     const char *top = getenv("top_builddir");
     struct cache *cache;
 
-    expert_file_init(&file,
-                     &(struct expert_file_shape){ .n_layers = 3, .n_experts = 16, .n_used = 4, .rows = 40, .seed = 6 });
+    expert_file_init(&file, shape);
     snprintf(dir, sizeof(dir), "%s/expertd-test-XXXXXX", top != NULL ? top : ".");
     cr_assert_not_null(mkdtemp(dir));
     cache_options_default(&options);
@@ -35,6 +35,11 @@ static void setup(void)
     }
     door_check_ask(cache, &file, 1, cool, 2, NULL);
     cache_close(cache);
+}
+
+static void setup(void)
+{
+    setup_of(&(struct expert_file_shape){ .n_layers = 3, .n_experts = 16, .n_used = 4, .rows = 40, .seed = 6 });
 }
 
 static void teardown(void)
@@ -79,6 +84,39 @@ Test(warmup, fills_free_slots_with_the_hottest)
     door_check_ask(cache, &file, 1, cool, 2, NULL);
     cache_stats(cache, &stats);
     cr_assert(stats.hits == 8 && stats.misses == 0);
+    cache_close(cache);
+}
+
+/* Where each expert is a tensor anywhere, too. */
+Test(warmup, reads_in_file_order)
+{
+    struct io_sim sim = { 0 };
+    struct cache *cache;
+    struct warmup *warmup;
+    uint64_t last = 0, n_gates = 0;
+
+    teardown();
+    setup_of(&(struct expert_file_shape){
+        .n_layers = 3, .n_experts = 16, .n_used = 4, .rows = 40, .strewn = true, .seed = 6 });
+    options.on_io_open = io_sim_open;
+    options.io_ctx = &sim;
+    options.io_mode = IO_BUFFERED;
+    cache = door_check_open(&file, &options);
+    warmup = warmup_of(cache);
+    while (warmup_step(warmup))
+        ;
+    for (uint64_t i = 0; i < sim.n_submitted; i++)
+        for (uint32_t key = 0; key < 3 * 16; key++) {
+            uint64_t gate = expert_part_place(&file.layers[key / 16].part[EXPERT_GATE], key % 16).offset;
+
+            if (sim.offsets[i] != gate / EXTENT_BUFFERED_BLOCK * EXTENT_BUFFERED_BLOCK)
+                continue;
+            cr_expect_gt(gate, last);
+            last = gate;
+            n_gates++;
+        }
+    cr_expect_eq(n_gates, 8);
+    warmup_close(warmup);
     cache_close(cache);
 }
 
