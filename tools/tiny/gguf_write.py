@@ -13,6 +13,11 @@ ALIGNMENT = 32
 TYPES = {
     "F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q8_0": (8, 32, 34), "MXFP4": (39, 32, 17),
     "Q4_K": (12, 256, 144), "Q6_K": (14, 256, 210), "BF16": (30, 1, 2),
+    # Those that nothing here encodes, for files that are rewritten.
+    "Q4_1": (3, 32, 20), "Q5_0": (6, 32, 22), "Q5_1": (7, 32, 24), "Q2_K": (10, 256, 84), "Q3_K": (11, 256, 110),
+    "Q5_K": (13, 256, 176), "IQ2_XXS": (16, 256, 66), "IQ2_XS": (17, 256, 74), "IQ3_XXS": (18, 256, 98),
+    "IQ1_S": (19, 256, 50), "IQ4_NL": (20, 32, 18), "IQ3_S": (21, 256, 110), "IQ2_S": (22, 256, 82),
+    "IQ4_XS": (23, 256, 136), "IQ1_M": (29, 256, 56),
 }
 
 
@@ -42,20 +47,24 @@ def _value(kind, value):
 
 def write(path, keys, tensors):
     """keys: [(name, kind, value)]; tensors: [(name, kind, dims with the contiguous one first, iterator of bytes)]."""
-    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys))
-    for name, kind, value in keys:
-        head += _string(name) + _value(kind, value)
+    raw = b"".join(_string(name) + _value(kind, value) for name, kind, value in keys)
+    write_raw(path, raw, len(keys), ALIGNMENT, tensors)
+
+
+def write_raw(path, keys, n_keys, alignment, tensors):
+    """keys: the bytes of all of them."""
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), n_keys) + keys
     offset = 0
     for name, kind, dims, _ in tensors:
         head += _string(name) + struct.pack("<I", len(dims)) + struct.pack("<%dQ" % len(dims), *dims)
         head += struct.pack("<IQ", TYPES[kind][0], offset)
-        offset += -(-tensor_bytes(kind, dims) // ALIGNMENT) * ALIGNMENT
+        offset += -(-tensor_bytes(kind, dims) // alignment) * alignment
     with open(path, "wb") as out:
-        out.write(head + bytes(-len(head) % ALIGNMENT))
+        out.write(head + bytes(-len(head) % alignment))
         for name, kind, dims, chunks in tensors:
             written = 0
             for chunk in chunks:
                 out.write(chunk)
                 written += len(chunk)
             assert written == tensor_bytes(kind, dims), (name, written)
-            out.write(bytes(-written % ALIGNMENT))
+            out.write(bytes(-written % alignment))

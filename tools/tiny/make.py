@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes the project's own tiny models and their goldens: make.py OUTDIR (normally tests/golden/data).
+"""Writes the project's own tiny models and their goldens: make.py OUTDIR [form=FORM] [NAME ...] (OUTDIR is normally
+tests/golden/data). With a form of reform.py each model is written in that one, too, as NAME-FORM.gguf.
 
 NAME.gguf is a model with random weights and a vocabulary of single bytes and a few pieces; NAME.golden.gguf holds what the
 float64 twin makes of it (see golden_write for its keys). Both depend on nothing but the numbers below: NumPy's PCG64 with
@@ -13,6 +14,7 @@ import numpy as np
 
 import blocks
 import gguf_write as gw
+import reform
 import shapes
 from twin import Twin
 
@@ -137,7 +139,7 @@ def golden_write(path, config, weights, blocks_of, prompts):
     return np.std(logits), nearest, off
 
 
-def make(name, c, folder):
+def make(name, c, folder, form):
     c = dict(c)
     c["n_rot"] = c.get("n_rot", c["head_dim"])
     vocabulary, prompts = spm_vocabulary() if c["arch"] == "llama" else bpe_vocabulary()
@@ -150,6 +152,8 @@ def make(name, c, folder):
         tensors.append((tensor, kind, shape[::-1], [raw]))
     path = os.path.join(folder, name)
     gw.write(path + ".gguf", shapes.keys("tiny " + name, c) + vocabulary, tensors)
+    if form:
+        reform.rewrite(path + ".gguf", "%s-%s.gguf" % (path, form), form)
     spread, nearest, off = golden_write(path + ".golden.gguf", c, weights, blocks_of, prompts)
     print("%-26s %7d + %7d bytes, logit std %.2f, least router margin %.1e, 8-bit rounding %.1e / %.1e" % (
         name, os.path.getsize(path + ".gguf"), os.path.getsize(path + ".golden.gguf"), spread, nearest, *off))
@@ -158,5 +162,7 @@ def make(name, c, folder):
 if __name__ == "__main__":
     out = sys.argv[1]
     os.makedirs(out, exist_ok=True)
-    for model_name in sys.argv[2:] or MODELS:
-        make(model_name, MODELS[model_name], out)
+    asked = [arg for arg in sys.argv[2:] if not arg.startswith("form=")]
+    forms = [arg[len("form="):] for arg in sys.argv[2:] if arg not in asked]
+    for model_name in asked or MODELS:
+        make(model_name, MODELS[model_name], out, forms[-1] if forms else None)

@@ -11,13 +11,17 @@ memory. Needs Python 3.9 and NumPy; development only.
 Routing is nearly even and new with every token unless `routing` says otherwise: `hard` (LRU per layer hits about 0.55 and
 0.83 with a quarter and half of the experts in slots, as OLMoE shows) or `trace-like` (0.81 and 0.96, as Qwen3-30B-A3B).
 skew=0..1, slow=0..1 and recency=POWER set what the presets set (routing.py says what they mean).
+
+form=fused, apart or strewn: the same weights with the experts in another form (reform.py), by way of OUT.gguf.stacked.
 """
+import os
 import sys
 
 import numpy as np
 
 import blocks
 import gguf_write as gw
+import reform
 import routing as rt
 import shapes
 
@@ -151,9 +155,9 @@ def routed(tensor, layer, kind, stock, routing):
 
 def override(c, text):
     name, value = text.split("=")
-    if name not in c and name not in ("skew", "slow", "recency", "routing"):
-        sys.exit("there is no '%s' to set: %s" % (name, ", ".join([*c, "routing", "skew", "slow", "recency"])))
-    c[name] = value if name in ("kind", "routing") else type(c.get(name) or 1.0)(float(value))
+    if name not in c and name not in ("skew", "slow", "recency", "routing", "form"):
+        sys.exit("there is no '%s' to set: %s" % (name, ", ".join([*c, "routing", "skew", "slow", "recency", "form"])))
+    c[name] = value if name in ("kind", "routing", "form") else type(c.get(name) or 1.0)(float(value))
 
 
 def routing_of(c, stock):
@@ -169,6 +173,7 @@ def main(preset, path, *overrides):
     for text in overrides:
         override(c, text)
     c["n_rot"] = c["head_dim"]
+    form = c.pop("form", None)
     stock, tensors = Stock(c["seed"]), []
     routing = routing_of(c, stock)
     for t in shapes.tensors(c):
@@ -176,7 +181,11 @@ def main(preset, path, *overrides):
         kind = kind_of(t, layer, c)
         data = contents(t, kind, stock) if routing is None else routed(t, layer, kind, stock, routing)
         tensors.append((t.name, kind, t.shape[::-1], data))
-    gw.write(path, shapes.keys("random weights, shape of " + preset, c) + vocabulary(c["n_vocab"]), tensors)
+    stacked = path + ".stacked" if form else path
+    gw.write(stacked, shapes.keys("random weights, shape of " + preset, c) + vocabulary(c["n_vocab"]), tensors)
+    if form:
+        reform.rewrite(stacked, path, form)
+        os.remove(stacked)
 
 
 if __name__ == "__main__":
