@@ -39,9 +39,14 @@ static bool want_direct(const struct expert_layout *layout, const struct cache_o
     return options->slot_budget >= all || options->ram_free_bytes < all - all / 8;
 }
 
+/* With smaller blocks slots are smaller, but layers may fall into more classes, of which each has its top-k. */
 uint64_t cache_min_bytes(const struct expert_layout *layout)
 {
-    return slot_plan_min_bytes(layout, EXTENT_MAX_BLOCK);
+    uint64_t least = 0;
+
+    for (uint32_t block = EXTENT_BUFFERED_BLOCK; block <= EXTENT_MAX_BLOCK; block *= 2)
+        least = u64_max(least, slot_plan_min_bytes(layout, block));
+    return least;
 }
 
 static uint32_t depth_of(const struct cache_options *options)

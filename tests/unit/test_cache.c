@@ -78,6 +78,25 @@ Test(cache, experts_of_every_form)
     }
 }
 
+/* Layers whose sizes differ by hardly more or less than what makes another class of slots, as blocks round them. */
+Test(cache, the_least_budget_works_whatever_the_alignment)
+{
+    for (uint32_t grow = 1; grow < 40; grow += 3) {
+        struct expert_file file;
+        struct cache_options options;
+
+        expert_file_init(&file, &(struct expert_file_shape){
+                                    .n_layers = 4, .n_experts = 4, .n_used = 2, .rows = 21, .grow = grow, .seed = 8 });
+        cache_options_default(&options);
+        options.slot_budget = cache_min_bytes(&file.layout);
+        for (int mode = IO_DIRECT; mode <= IO_BUFFERED; mode++) {
+            options.io_mode = (enum io_mode)mode;
+            cache_close(door_check_open(&file, &options));
+        }
+        expert_file_fini(&file);
+    }
+}
+
 Test(cache, parts_that_touch_are_one_read)
 {
     struct expert_file file;
