@@ -307,7 +307,7 @@ static int start_http(struct server *s, struct err *err)
 {
     uint64_t reserve = budget_reserve(s->service->budget.total);
     struct http_limits limits = { .connections = (uint32_t)u64_min(u64_max(reserve >> 16, 16), 256),
-                                  .body_bytes = reserve / 32,
+                                  .body_bytes = reserve / 32, /* tokenizing takes up to 22 times as much */
                                   .bodies_bytes = reserve / 8,
                                   .stream_high = u64_min(u64_max(reserve / 64, 32 << 10), 256 << 10),
                                   .receive_ms = s->config->receive_s * 1000,

@@ -28,7 +28,6 @@ struct encoder {
     struct merger merger;
     struct token_ids *ids;
     size_t max_ids;
-    char *blanked; /* SPM: a stretch of text with its blanks spelled out */
     bool after_special;
 };
 
@@ -124,17 +123,27 @@ const char *tokenizer_warning(const struct tokenizer *tokenizer)
     return tokenizer->warning[0] != '\0' ? tokenizer->warning : NULL;
 }
 
+int token_ids_reserve(struct token_ids *ids, size_t n)
+{
+    size_t cap = ids->cap > 0 ? 2 * ids->cap : 64;
+    int32_t *v;
+
+    if (ids->cap - ids->n >= n)
+        return 0;
+    if (cap < ids->n + n)
+        cap = ids->n + n;
+    v = mem_realloc(ids->v, cap * sizeof(*v));
+    if (v == NULL)
+        return -ENOMEM;
+    ids->v = v;
+    ids->cap = cap;
+    return 0;
+}
+
 int token_ids_add(struct token_ids *ids, int32_t id)
 {
-    if (ids->n == ids->cap) {
-        size_t cap = ids->cap > 0 ? 2 * ids->cap : 64;
-        int32_t *v = mem_realloc(ids->v, cap * sizeof(*v));
-
-        if (v == NULL)
-            return -ENOMEM;
-        ids->v = v;
-        ids->cap = cap;
-    }
+    if (token_ids_reserve(ids, 1) < 0)
+        return -ENOMEM;
     ids->v[ids->n++] = id;
     return 0;
 }
@@ -164,26 +173,6 @@ static int on_word(void *ctx, const char *word, size_t len, struct err *err)
     return check_room(e, bpe_encode(&e->tokenizer->bpe, &e->merger, word, len, e->ids), err);
 }
 
-/* Blanks become U+2581, with one more in front where the vocabulary wants it. */
-static size_t spell_blanks(const struct encoder *e, const char *text, size_t len)
-{
-    size_t n = 0;
-
-    if (e->tokenizer->vocab.adds_blank && e->after_special) {
-        memcpy(e->blanked, VOCAB_BLANK, 3);
-        n = 3;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] == ' ') {
-            memcpy(e->blanked + n, VOCAB_BLANK, 3);
-            n += 3;
-        } else {
-            e->blanked[n++] = text[i];
-        }
-    }
-    return n;
-}
-
 static int encode_text(struct encoder *e, const char *text, size_t len, struct err *err)
 {
     const struct tokenizer *t = e->tokenizer;
@@ -191,13 +180,11 @@ static int encode_text(struct encoder *e, const char *text, size_t len, struct e
 
     if (len == 0)
         return 0;
-    if (t->vocab.type == VOCAB_BPE) {
+    if (t->vocab.type == VOCAB_BPE)
         r = splitter_run(t->splitter, text, len, on_word, e, err);
-    } else {
-        size_t n = spell_blanks(e, text, len);
-
-        r = check_room(e, spm_encode(&t->spm, &e->merger, e->blanked, n, e->ids), err);
-    }
+    else
+        r = check_room(e, spm_encode(&t->spm, &e->merger, text, len, t->vocab.adds_blank && e->after_special, e->ids),
+                       err);
     e->after_special = false;
     return r;
 }
@@ -304,15 +291,10 @@ int tokenizer_encode_spans(const struct tokenizer *tokenizer, const struct text_
     if (j.len / tokenizer->vocab.max_raw > room)
         return too_long(err, max_ids);
     r = join_spans(spans, n_spans, &j, &owned);
-    if (r == 0 && tokenizer->vocab.type == VOCAB_SPM) {
-        e.blanked = mem_alloc(3 * j.len + 3);
-        r = e.blanked != NULL ? 0 : -ENOMEM;
-    }
     r = r < 0 ? err_set(err, r, "no memory to tokenize a text") : encode_whole(&e, &j, flags, err);
     if (r < 0)
         ids->n = n_before;
     merger_fini(&e.merger);
-    mem_free(e.blanked);
     mem_free(owned);
     return r;
 }

@@ -119,28 +119,14 @@ void bpe_fini(struct bpe *bpe)
     token_ids_fini(&bpe->replacement);
 }
 
-static void push_pair(const struct bpe *bpe, struct merger *m, uint32_t left)
+/* Let the symbol at `left` wait for its turn, if it joins the one behind it at all. */
+static void order_pair(const struct bpe *bpe, struct merger *m, uint32_t left)
 {
-    const struct merge_symbol *l = &m->symbols[left], *r;
-    uint32_t rank;
+    uint32_t right = merger_next(m, left), rank = MERGE_NONE;
 
-    if (l->next == MERGE_NONE)
-        return;
-    r = &m->symbols[l->next];
-    if (l->id < 0 || r->id < 0)
-        return;
-    rank = pair_map_find(&bpe->ranks, pair_key(l->id, r->id));
-    if (rank != UINT32_MAX)
-        merger_push(m, (uint64_t)rank << 32 | left, l->len + r->len, bpe->merges[rank].result);
-}
-
-/* Does the pair still stand there? */
-static bool still_there(const struct bpe *bpe, const struct merger *m, const struct merge_pair *pair)
-{
-    const struct merge *merge = &bpe->merges[pair->order >> 32];
-    const struct merge_symbol *l = &m->symbols[(uint32_t)pair->order];
-
-    return l->id == merge->left && l->next != MERGE_NONE && m->symbols[l->next].id == merge->right;
+    if (right < m->len && m->symbols[left].id >= 0 && m->symbols[right].id >= 0)
+        rank = pair_map_find(&bpe->ranks, pair_key(m->symbols[left].id, m->symbols[right].id));
+    merger_set(m, left, rank);
 }
 
 static int take_whole(const struct bpe *bpe, const char *word, size_t len, struct token_ids *ids, bool *ret_taken)
@@ -163,11 +149,15 @@ static int take_whole(const struct bpe *bpe, const char *word, size_t len, struc
 
 static int emit(const struct bpe *bpe, const struct merger *m, struct token_ids *ids)
 {
-    int r = 0;
+    size_t n = 0;
+    int r;
 
-    for (uint32_t i = 0; r == 0 && i != MERGE_NONE; i = m->symbols[i].next) {
-        if (m->symbols[i].id >= 0)
-            r = token_ids_add(ids, m->symbols[i].id);
+    for (uint32_t at = 0; at < m->len; at = merger_next(m, at))
+        n += m->symbols[at].id >= 0 ? 1 : bpe->replacement.n;
+    r = token_ids_reserve(ids, n);
+    for (uint32_t at = 0; r == 0 && at < m->len; at = merger_next(m, at)) {
+        if (m->symbols[at].id >= 0)
+            r = token_ids_add(ids, m->symbols[at].id);
         else
             for (size_t k = 0; r == 0 && k < bpe->replacement.n; k++)
                 r = token_ids_add(ids, bpe->replacement.v[k]);
@@ -177,7 +167,6 @@ static int emit(const struct bpe *bpe, const struct merger *m, struct token_ids 
 
 int bpe_encode(const struct bpe *bpe, struct merger *merger, const char *word, size_t len, struct token_ids *ids)
 {
-    struct merge_pair pair;
     bool taken;
     int r = take_whole(bpe, word, len, ids, &taken);
 
@@ -185,20 +174,18 @@ int bpe_encode(const struct bpe *bpe, struct merger *merger, const char *word, s
         return r;
     if (merger_reserve(merger, len) < 0)
         return -ENOMEM;
-    for (uint32_t i = 0; i < len; i++)
-        merger->symbols[i] = (struct merge_symbol){ bpe->byte_ids[(unsigned char)word[i]], i, 1,
-                                                    i > 0 ? i - 1 : MERGE_NONE, i + 1 < len ? i + 1 : MERGE_NONE };
-    for (uint32_t i = 0; i + 1 < len; i++)
-        push_pair(bpe, merger, i);
-    while (merger_pop(merger, &pair)) {
-        uint32_t left = (uint32_t)pair.order;
+    for (uint32_t at = 0; at < len; at++)
+        merger_put(merger, at, 1, bpe->byte_ids[(unsigned char)word[at]]);
+    for (uint32_t at = 0; at < len; at++)
+        order_pair(bpe, merger, at);
+    while (merger->n_heap > 0) {
+        uint32_t rank = (uint32_t)(merger->heap[0] >> 32), left = (uint32_t)merger->heap[0];
 
-        if (!still_there(bpe, merger, &pair))
-            continue;
-        merger_join(merger, left, pair.id);
-        if (merger->symbols[left].prev != MERGE_NONE)
-            push_pair(bpe, merger, merger->symbols[left].prev);
-        push_pair(bpe, merger, left);
+        merger_join(merger, left);
+        merger->symbols[left].id = bpe->merges[rank].result;
+        if (left > 0)
+            order_pair(bpe, merger, merger_prev(merger, left));
+        order_pair(bpe, merger, left);
     }
     return emit(bpe, merger, ids);
 }

@@ -5,78 +5,97 @@
 
 #include <errno.h>
 
+_Static_assert(VOCAB_MAX_TOKEN - 1 <= UINT16_MAX, "a symbol's span is kept in 16 bits");
+
 void merger_fini(struct merger *merger)
 {
     mem_free(merger->symbols);
+    mem_free(merger->spans);
     mem_free(merger->heap);
-    merger->symbols = NULL;
-    merger->heap = NULL;
-    merger->cap = 0;
+    mem_free(merger->spelled);
+    *merger = (struct merger){ .steps = merger->steps };
 }
 
-int merger_reserve(struct merger *merger, size_t n_symbols)
+int merger_reserve(struct merger *merger, size_t len)
 {
-    size_t cap = n_symbols < 256 ? 256 : n_symbols;
+    size_t cap = len < 256 ? 256 : len;
 
-    merger->n_symbols = merger->n_heap = 0;
-    if (n_symbols <= merger->cap)
-        return 0;
-    merger_fini(merger);
-    merger->symbols = mem_calloc(cap, sizeof(*merger->symbols));
-    merger->heap = mem_calloc(cap, 2 * sizeof(*merger->heap));
-    if (merger->symbols == NULL || merger->heap == NULL) {
+    merger->n_heap = 0;
+    if (len > merger->cap) {
         merger_fini(merger);
-        return -ENOMEM;
+        merger->symbols = mem_alloc(cap * sizeof(*merger->symbols));
+        merger->spans = mem_alloc(cap * sizeof(*merger->spans));
+        merger->heap = mem_alloc(cap * sizeof(*merger->heap));
+        if (merger->symbols == NULL || merger->spans == NULL || merger->heap == NULL) {
+            merger_fini(merger);
+            return -ENOMEM;
+        }
+        merger->cap = cap;
     }
-    merger->cap = cap;
+    merger->len = (uint32_t)len;
     return 0;
 }
 
-static bool before(const struct merge_pair *a, const struct merge_pair *b)
+static void set_span(struct merger *merger, uint32_t at, uint32_t len)
 {
-    return a->order < b->order || (a->order == b->order && a->len < b->len);
+    merger->spans[at] = merger->spans[at + len - 1] = (uint16_t)(len - 1);
 }
 
-void merger_push(struct merger *merger, uint64_t order, uint32_t len, int32_t id)
+void merger_put(struct merger *merger, uint32_t at, uint32_t len, int32_t id)
 {
-    struct merge_pair pair = { order, len, id }, *heap = merger->heap;
-    size_t at = merger->n_heap++;
-
-    merger->steps++;
-    for (size_t parent; at > 0 && before(&pair, &heap[parent = (at - 1) / 2]); at = parent)
-        heap[at] = heap[parent];
-    heap[at] = pair;
+    merger->symbols[at] = (struct merge_symbol){ id, MERGE_NONE };
+    set_span(merger, at, len);
 }
 
-bool merger_pop(struct merger *merger, struct merge_pair *ret_pair)
+static void put_pair(struct merger *merger, uint32_t spot, uint64_t pair)
 {
-    struct merge_pair *heap = merger->heap, last;
-    size_t n, at = 0;
+    merger->heap[spot] = pair;
+    merger->symbols[(uint32_t)pair].spot = spot;
+}
 
-    if (merger->n_heap == 0)
-        return false;
-    *ret_pair = heap[0];
-    n = --merger->n_heap;
-    last = heap[n];
-    for (size_t child; (child = 2 * at + 1) < n; at = child) {
-        if (child + 1 < n && before(&heap[child + 1], &heap[child]))
-            child++;
-        if (!before(&heap[child], &last))
+/* Put a pair where another was, or at the end: up or down from there. */
+static void settle(struct merger *merger, uint32_t spot, uint64_t pair)
+{
+    const uint64_t *heap = merger->heap;
+
+    for (uint32_t parent; spot > 0 && pair < heap[parent = (spot - 1) / 2]; spot = parent)
+        put_pair(merger, spot, heap[parent]);
+    for (uint32_t child; (child = 2 * spot + 1) < merger->n_heap; spot = child) {
+        child += child + 1 < merger->n_heap && heap[child + 1] < heap[child];
+        if (pair < heap[child])
             break;
-        heap[at] = heap[child];
+        put_pair(merger, spot, heap[child]);
     }
-    heap[at] = last;
-    return true;
+    put_pair(merger, spot, pair);
 }
 
-void merger_join(struct merger *merger, uint32_t left, int32_t id)
+static void take_out(struct merger *merger, uint32_t left)
 {
-    struct merge_symbol *l = &merger->symbols[left], *r = &merger->symbols[l->next];
+    uint32_t spot = merger->symbols[left].spot;
 
-    l->id = id;
-    l->len += r->len;
-    l->next = r->next;
-    r->id = -2;
-    if (r->next != MERGE_NONE)
-        merger->symbols[r->next].prev = left;
+    if (spot == MERGE_NONE)
+        return;
+    merger->symbols[left].spot = MERGE_NONE;
+    if (spot < --merger->n_heap)
+        settle(merger, spot, merger->heap[merger->n_heap]);
+}
+
+void merger_set(struct merger *merger, uint32_t left, uint32_t order)
+{
+    uint32_t spot = merger->symbols[left].spot;
+
+    if (order == MERGE_NONE) {
+        take_out(merger, left);
+        return;
+    }
+    merger->steps++;
+    settle(merger, spot != MERGE_NONE ? spot : merger->n_heap++, (uint64_t)order << 32 | left);
+}
+
+void merger_join(struct merger *merger, uint32_t left)
+{
+    uint32_t right = merger_next(merger, left);
+
+    take_out(merger, right);
+    set_span(merger, left, merger_len(merger, left) + merger_len(merger, right));
 }

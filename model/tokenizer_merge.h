@@ -2,15 +2,17 @@
  *
  * tokenizer_merge.h: joining symbols into tokens, the pair of best rank first. Private to the tokenizer.
  *
- * A word is a chain of symbols; neighbours that may join wait in a heap. Each join removes a symbol, and takes one pair
- * out of the heap and puts at most two into it: n symbols cost at most 3n pairs in all, 2n at a time, and O(n log n)
- * steps, whatever the word. A pair that no longer stands when its turn comes is passed over.
+ * A word is a chain of symbols, each known by the place of its first byte. Symbols that may join the one behind them
+ * wait in a heap, each at most once, so that the heap is never larger than the word. Each join removes a symbol and
+ * changes the order of two others: n symbols cost at most 3n entries into the heap in all, and O(n log n) steps,
+ * whatever the word. Among pairs of one order the leftmost is first.
  *
  * Two kinds: byte-level BPE starts from bytes and joins by a table of merges (bpe_encode); SentencePiece starts from
  * characters and joins whatever makes a token, by the token's score (spm_encode).
  *
- * A struct merger is the scratch of one call of encode: as large as its longest word needs (52 bytes for each byte of
- * it), used by one thread.
+ * A struct merger is the scratch of one call of encode, used by one thread: 18 bytes for each byte of its longest word,
+ * and for SentencePiece as much as the longest token. Whoever sends a text decides how long its words are, and memory
+ * is budgeted: so each of the 18 must be needed.
  */
 #ifndef EXPERTD_MODEL_TOKENIZER_MERGE_H
 #define EXPERTD_MODEL_TOKENIZER_MERGE_H
@@ -23,23 +25,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct merge_symbol {
-    int32_t id;          /* the token it is; -1: none; -2: joined into the one before it */
-    uint32_t at, len;    /* bytes of the word */
-    uint32_t prev, next; /* UINT32_MAX at the ends */
-};
+#define MERGE_NONE UINT32_MAX
 
-struct merge_pair {
-    uint64_t order; /* least first */
-    uint32_t len;   /* of both together */
-    int32_t id;     /* the token they make */
+/* At the first byte of a symbol; undefined elsewhere. */
+struct merge_symbol {
+    int32_t id;    /* the token it is; -1: none. (SPM while merging: that it makes with the one behind it) */
+    uint32_t spot; /* where it waits in the heap; MERGE_NONE: it does not */
 };
 
 struct merger {
-    struct merge_symbol *symbols;
-    struct merge_pair *heap;
-    size_t n_symbols, n_heap, cap;
-    uint64_t steps; /* pairs put into the heap since init: what bounds the work */
+    struct merge_symbol *symbols; /* [len] */
+    uint16_t *spans;              /* [len] bytes of a symbol less one, at its first byte and at its last */
+    uint64_t *heap;               /* [n_heap] order << 32 | the symbol on the left; least first */
+    char *spelled;                /* SPM: [max_raw] */
+    uint32_t len, n_heap;
+    size_t cap;
+    uint64_t steps; /* pairs put into the heap, or moved in it, since init: what bounds the work */
 };
 
 void merger_fini(struct merger *merger);
@@ -70,15 +71,32 @@ struct spm {
 };
 
 int spm_init(struct spm *spm, const struct vocab *vocab, struct err *err);
-/* `text` has its blanks written as U+2581 already. */
-int spm_encode(const struct spm *spm, struct merger *merger, const char *text, size_t len, struct token_ids *ids);
+/* Blanks are written as U+2581 here, and one more is put in front where `lead`. */
+int spm_encode(const struct spm *spm, struct merger *merger, const char *text, size_t len, bool lead,
+               struct token_ids *ids);
 
 /* For the two above. */
-int merger_reserve(struct merger *merger, size_t n_symbols); /* 0 or -ENOMEM; empties it */
-void merger_push(struct merger *merger, uint64_t order, uint32_t len, int32_t id);
-bool merger_pop(struct merger *merger, struct merge_pair *ret_pair);
-void merger_join(struct merger *merger, uint32_t left, int32_t id); /* with the symbol after it */
+int merger_reserve(struct merger *merger, size_t len);                         /* 0 or -ENOMEM; empties it */
+void merger_put(struct merger *merger, uint32_t at, uint32_t len, int32_t id); /* a symbol to begin with */
+/* Whether, and as what, the symbol at `left` waits to join the one behind it; MERGE_NONE: it does not. */
+void merger_set(struct merger *merger, uint32_t left, uint32_t order);
+void merger_join(struct merger *merger, uint32_t left); /* with the symbol behind it; the id is the caller's */
 
-#define MERGE_NONE UINT32_MAX
+static inline uint32_t merger_len(const struct merger *merger, uint32_t at)
+{
+    return merger->spans[at] + 1u;
+}
+
+/* The symbol behind, or the word's length. */
+static inline uint32_t merger_next(const struct merger *merger, uint32_t at)
+{
+    return at + merger_len(merger, at);
+}
+
+/* The symbol before one that is not the first. */
+static inline uint32_t merger_prev(const struct merger *merger, uint32_t at)
+{
+    return at - merger_len(merger, at - 1);
+}
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/tokenizer_merge.h"
 
+#include "base/mem.h"
 #include "model/utf8.h"
 
 #include <errno.h>
@@ -32,90 +33,143 @@ static uint32_t order_of(float score)
     return ~(bits & 0x80000000u ? ~bits : bits | 0x80000000u);
 }
 
-/* The plain token written so, or -1: control tokens and bytes never come of merging. */
-static int32_t find_plain(const struct vocab *vocab, const char *text, size_t len)
-{
-    int32_t id = len <= vocab->max_raw ? text_map_find(&vocab->by_raw, text, len) : -1;
+/* The text as it is tokenized: a blank is one byte here, also the one in front of it that is not there. */
+struct stretch {
+    const struct spm *spm;
+    const char *text;
+    uint32_t len, lead; /* lead: 1 where a blank is put in front; counted in len */
+};
 
+static char byte_at(const struct stretch *s, uint32_t at)
+{
+    return at < s->lead ? ' ' : s->text[at - s->lead];
+}
+
+/* With blanks spelled out; no text when no token is as long. Lent by the text, or by the merger until the next call. */
+static struct gguf_str spell(const struct stretch *s, const struct merger *m, uint32_t at, uint32_t len)
+{
+    size_t room = s->spm->vocab->max_raw, n = 0;
+
+    if (at >= s->lead && memchr(s->text + at - s->lead, ' ', len) == NULL)
+        return (struct gguf_str){ s->text + at - s->lead, len };
+    for (uint32_t end = at + len; at < end; at++) {
+        char c = byte_at(s, at);
+        size_t size = c == ' ' ? strlen(VOCAB_BLANK) : 1;
+
+        if (n + size > room)
+            return (struct gguf_str){ "", 0 };
+        memcpy(m->spelled + n, c == ' ' ? VOCAB_BLANK : &c, size);
+        n += size;
+    }
+    return (struct gguf_str){ m->spelled, n };
+}
+
+/* The plain token written so, or -1: control tokens and bytes never come of merging. */
+static int32_t find_plain(const struct stretch *s, const struct merger *m, uint32_t at, uint32_t len)
+{
+    const struct vocab *vocab = s->spm->vocab;
+    struct gguf_str raw = { "", 0 };
+    int32_t id;
+
+    if (len <= vocab->max_raw)
+        raw = spell(s, m, at, len);
+    id = raw.len > 0 ? text_map_find(&vocab->by_raw, raw.p, raw.len) : -1;
     return vocab_is_plain(vocab, id) ? id : -1;
 }
 
-static void push_pair(const struct spm *spm, struct merger *m, const char *text, uint32_t left)
+/* Let the symbol at `left` wait for its turn, if it joins the one behind it at all. */
+static void order_pair(const struct stretch *s, struct merger *m, uint32_t left)
 {
-    const struct merge_symbol *l = &m->symbols[left];
-    uint32_t len;
-    int32_t id;
+    uint32_t right = merger_next(m, left);
+    int32_t id = right < m->len ? find_plain(s, m, left, merger_next(m, right) - left) : -1;
 
-    if (l->next == MERGE_NONE)
-        return;
-    len = l->len + m->symbols[l->next].len;
-    id = find_plain(spm->vocab, text + l->at, len);
-    if (id >= 0)
-        merger_push(m, (uint64_t)order_of(spm->vocab->scores[id]) << 32 | left, len, id);
-}
-
-static bool still_there(const struct merger *m, const struct merge_pair *pair)
-{
-    const struct merge_symbol *l = &m->symbols[(uint32_t)pair->order];
-
-    return l->id != -2 && l->next != MERGE_NONE && l->len + m->symbols[l->next].len == pair->len;
+    m->symbols[left].id = id;
+    merger_set(m, left, id >= 0 ? order_of(s->spm->vocab->scores[id]) : MERGE_NONE);
 }
 
 /* Characters, each by itself; malformed bytes one by one. */
-static void take_characters(const struct spm *spm, struct merger *m, const char *text, size_t len)
+static void take_characters(const struct stretch *s, struct merger *m)
 {
-    uint32_t n = 0;
+    for (uint32_t at = 0, size; at < s->len; at += size) {
+        int step = at < s->lead ? 1 : utf8_scan((const unsigned char *)s->text + at - s->lead, s->len - at);
 
-    for (size_t at = 0; at < len; n++) {
-        int step = utf8_scan((const unsigned char *)text + at, len - at);
-        uint32_t size = step > 0 ? (uint32_t)step : 1;
-
-        m->symbols[n] = (struct merge_symbol){ step > 0 ? find_plain(spm->vocab, text + at, size) : -1, (uint32_t)at,
-                                               size, n > 0 ? n - 1 : MERGE_NONE, n + 1 };
-        at += size;
+        size = step > 0 ? (uint32_t)step : 1;
+        merger_put(m, at, size, -1);
     }
-    m->symbols[n - 1].next = MERGE_NONE;
-    m->n_symbols = n;
 }
 
-static int emit_bytes(const struct spm *spm, const char *p, size_t len, struct token_ids *ids)
+static void merge(const struct stretch *s, struct merger *m)
+{
+    for (uint32_t at = 0; at < m->len; at = merger_next(m, at))
+        order_pair(s, m, at);
+    while (m->n_heap > 0) {
+        uint32_t left = (uint32_t)m->heap[0];
+
+        merger_join(m, left);
+        if (left > 0)
+            order_pair(s, m, merger_prev(m, left));
+        order_pair(s, m, left);
+    }
+}
+
+/* What has no token was never joined: a character, as vocabularies write it, or a stray byte. */
+static struct gguf_str tokenless(const struct stretch *s, const struct merger *m, uint32_t at)
+{
+    if (byte_at(s, at) == ' ')
+        return (struct gguf_str){ VOCAB_BLANK, strlen(VOCAB_BLANK) };
+    return (struct gguf_str){ s->text + at - s->lead, merger_len(m, at) };
+}
+
+/* Give each symbol the token that it is; returns how many ids they are together. */
+static size_t settle_ids(const struct stretch *s, struct merger *m)
+{
+    size_t n = 0;
+
+    for (uint32_t at = 0; at < m->len; at = merger_next(m, at)) {
+        bool stray = merger_len(m, at) == 1 && ((unsigned char)byte_at(s, at) & 0x80);
+
+        m->symbols[at].id = stray ? -1 : find_plain(s, m, at, merger_len(m, at));
+        n += m->symbols[at].id >= 0 ? 1 : tokenless(s, m, at).len;
+    }
+    return n;
+}
+
+static int emit_bytes(const struct spm *spm, struct gguf_str bytes, struct token_ids *ids)
 {
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < len; i++) {
-        int32_t id = spm->byte_ids[(unsigned char)p[i]];
+    for (size_t i = 0; r == 0 && i < bytes.len; i++) {
+        int32_t id = spm->byte_ids[(unsigned char)bytes.p[i]];
 
         r = token_ids_add(ids, id >= 0 ? id : spm->vocab->unknown);
     }
     return r;
 }
 
-int spm_encode(const struct spm *spm, struct merger *merger, const char *text, size_t len, struct token_ids *ids)
+static int emit(const struct stretch *s, struct merger *m, struct token_ids *ids)
 {
-    struct merge_pair pair;
-    int r = 0;
+    int r = token_ids_reserve(ids, settle_ids(s, m));
 
-    if (len == 0)
-        return 0;
-    if (merger_reserve(merger, len) < 0)
-        return -ENOMEM;
-    take_characters(spm, merger, text, len);
-    for (uint32_t i = 0; i + 1 < merger->n_symbols; i++)
-        push_pair(spm, merger, text, i);
-    while (merger_pop(merger, &pair)) {
-        uint32_t left = (uint32_t)pair.order;
+    for (uint32_t at = 0; r == 0 && at < m->len; at = merger_next(m, at)) {
+        int32_t id = m->symbols[at].id;
 
-        if (!still_there(merger, &pair))
-            continue;
-        merger_join(merger, left, pair.id);
-        if (merger->symbols[left].prev != MERGE_NONE)
-            push_pair(spm, merger, text, merger->symbols[left].prev);
-        push_pair(spm, merger, text, left);
-    }
-    for (uint32_t i = 0; r == 0 && i != MERGE_NONE; i = merger->symbols[i].next) {
-        const struct merge_symbol *s = &merger->symbols[i];
-
-        r = s->id >= 0 ? token_ids_add(ids, s->id) : emit_bytes(spm, text + s->at, s->len, ids);
+        r = id >= 0 ? token_ids_add(ids, id) : emit_bytes(s->spm, tokenless(s, m, at), ids);
     }
     return r;
+}
+
+int spm_encode(const struct spm *spm, struct merger *merger, const char *text, size_t len, bool lead,
+               struct token_ids *ids)
+{
+    struct stretch s = { spm, text, (uint32_t)len + lead, lead };
+
+    if (s.len == 0)
+        return 0;
+    if (merger_reserve(merger, s.len) < 0)
+        return -ENOMEM;
+    if (merger->spelled == NULL && (merger->spelled = mem_alloc(spm->vocab->max_raw)) == NULL)
+        return -ENOMEM;
+    take_characters(&s, merger);
+    merge(&s, merger);
+    return emit(&s, merger, ids);
 }

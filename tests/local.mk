@@ -38,6 +38,6 @@ EXTRA_DIST += tests/support/module.sym
 
 # Counts what is taken through base/mem.h.
 support_memory_count = tests/support/memory_count.c tests/support/memory_count.h
-MEMORY_COUNT_LDFLAGS = -Wl,--wrap=mem_map,--wrap=mem_alloc,--wrap=mem_calloc,--wrap=mem_zalloc
+MEMORY_COUNT_LDFLAGS = -Wl,--wrap=mem_map,--wrap=mem_alloc,--wrap=mem_calloc,--wrap=mem_zalloc,--wrap=mem_realloc,--wrap=mem_free
 
 CRITERION_CPPFLAGS = $(AM_CPPFLAGS) $(CRITERION_CFLAGS)

@@ -181,6 +181,11 @@ class Daemon:
                     return int(line.split()[1]) * 1024
         raise KeyError(key)
 
+    def forget_peak(self):
+        """VmHWM counts from now on."""
+        with open("/proc/%d/clear_refs" % self.process.pid, "w") as f:
+            f.write("5")
+
 
 class Stream:
     """Server-sent events as they come."""

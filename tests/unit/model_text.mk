@@ -6,6 +6,7 @@ model_text_tests = \
 	tests/unit/test_stops \
 	tests/unit/test_tokenizer \
 	tests/unit/test_tokenizer_hostile \
+	tests/unit/test_tokenizer_merge \
 	tests/unit/test_tokenizer_shared \
 	tests/unit/test_tokenizer_split
 check_PROGRAMS += $(model_text_tests)
@@ -38,6 +39,11 @@ tests_unit_test_tokenizer_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
 tests_unit_test_tokenizer_hostile_SOURCES = tests/unit/test_tokenizer_hostile.c $(SMALL_VOCAB_SOURCES)
 tests_unit_test_tokenizer_hostile_CPPFLAGS = $(CRITERION_CPPFLAGS)
 tests_unit_test_tokenizer_hostile_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
+
+tests_unit_test_tokenizer_merge_SOURCES = tests/unit/test_tokenizer_merge.c $(SMALL_VOCAB_SOURCES) $(support_memory_count)
+tests_unit_test_tokenizer_merge_CPPFLAGS = $(CRITERION_CPPFLAGS)
+tests_unit_test_tokenizer_merge_LDFLAGS = $(AM_LDFLAGS) $(MEMORY_COUNT_LDFLAGS)
+tests_unit_test_tokenizer_merge_LDADD = $(LIBS_MODEL) $(SYS_MODEL) $(CRITERION_LIBS)
 
 tests_unit_test_tokenizer_shared_SOURCES = tests/unit/test_tokenizer_shared.c
 tests_unit_test_tokenizer_shared_CPPFLAGS = $(CRITERION_CPPFLAGS)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/mem.h"
 #include "model/tokenizer.h"
-#include "model/tokenizer_merge.h"
 #include "tests/support/small_vocab.h"
 
 #include <criterion/criterion.h>
@@ -9,7 +8,6 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define PLENTY 1000000
@@ -336,6 +334,31 @@ Test(spm, special_tokens_stand_alone_and_take_a_blank_behind_them)
     tokenizer_close(t);
 }
 
+/* However a vocabulary spells tokens: a byte that is no UTF-8 stays a byte. */
+Test(spm, a_stray_byte_is_a_byte_also_where_a_token_is_written_so)
+{
+    static struct small_vocab v;
+    struct tokenizer *t;
+
+    small_vocab_spm(&v);
+    small_vocab_add(&v, "\xff", TOKEN_NORMAL, -1);     /* 259 */
+    small_vocab_add(&v, "\xff\xff", TOKEN_NORMAL, -2); /* 260 */
+    t = small_vocab_open(&v);
+    EXPECT_IDS(t, "\xff", 0, "229 153 132 258");
+    EXPECT_IDS(t, "\xff\xff\xff", 0, "229 153 132 260 258");
+    tokenizer_close(t);
+}
+
+Test(spm, a_blank_and_its_spelling_are_one_text)
+{
+    struct tokenizer *t = open_spm();
+
+    EXPECT_IDS(t, "c a", 0, "259 262 266");
+    EXPECT_IDS(t, "c" VOCAB_BLANK "a", 0, "259 262 266");
+    EXPECT_IDS(t, VOCAB_BLANK " c", 0, "259 259 259 262");
+    tokenizer_close(t);
+}
+
 Test(spm, without_byte_tokens_the_unknown_stands_in)
 {
     static struct small_vocab v;
@@ -354,70 +377,6 @@ Test(spm, without_byte_tokens_the_unknown_stands_in)
     EXPECT_IDS(t, "a\xc3\xa9", 0, "1 0 0");
     tokenizer_close(t);
     gguf_builder_fini(&keys);
-}
-
-/* The work must not grow faster than n log n, whatever the text: at most three pairs per symbol, ever. */
-static uint64_t steps_of(const char *text, size_t n)
-{
-    static struct small_vocab v;
-    struct gguf_builder keys;
-    struct merger merger = { 0 };
-    struct token_ids ids = { 0 };
-    struct vocab vocab;
-    struct gguf *gguf;
-    struct bpe bpe;
-
-    small_vocab_bpe(&v);
-    small_vocab_merge(&v, "a a");
-    small_vocab_merge(&v, "aa aa");
-    small_vocab_merge(&v, "aaaa aaaa");
-    small_vocab_merge(&v, "a b");
-    small_vocab_merge(&v, "b a");
-    small_vocab_fill(&v, &keys);
-    gguf = small_vocab_gguf(&keys);
-    cr_assert_eq(vocab_init(&vocab, gguf, VOCAB_BPE, false, NULL), 0);
-    cr_assert_eq(bpe_init(&bpe, &vocab, gguf, false, NULL), 0);
-    cr_assert_eq(bpe_encode(&bpe, &merger, text, n, &ids), 0);
-    cr_assert_gt(ids.n, n / 8 - 1);
-    token_ids_fini(&ids);
-    merger_fini(&merger);
-    bpe_fini(&bpe);
-    vocab_fini(&vocab);
-    gguf_close(gguf);
-    gguf_builder_fini(&keys);
-    return merger.steps;
-}
-
-Test(merge, a_word_of_a_megabyte_costs_three_steps_a_byte)
-{
-    size_t n = 1 << 20;
-    char *text = malloc(n);
-    unsigned seed = 3;
-
-    memset(text, 'a', n);
-    cr_expect_leq(steps_of(text, n), 3 * n);
-    for (size_t i = 0; i < n; i++)
-        text[i] = "ab"[rand_r(&seed) % 2];
-    cr_expect_leq(steps_of(text, n), 3 * n);
-    free(text);
-}
-
-Test(merge, pairs_come_out_of_the_heap_in_order)
-{
-    struct merger m = { 0 };
-    struct merge_pair pair, last = { 0 };
-    unsigned seed = 5;
-
-    cr_assert_eq(merger_reserve(&m, 1000), 0);
-    for (int i = 0; i < 1500; i++)
-        merger_push(&m, (uint64_t)rand_r(&seed) % 500, (uint32_t)rand_r(&seed) % 4, i);
-    for (int i = 0; i < 1500; i++) {
-        cr_assert(merger_pop(&m, &pair));
-        cr_assert(pair.order > last.order || (pair.order == last.order && pair.len >= last.len));
-        last = pair;
-    }
-    cr_assert_not(merger_pop(&m, &pair));
-    merger_fini(&m);
 }
 
 static const char *decode(const struct tokenizer *t, bool first, int n, ...)
