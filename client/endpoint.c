@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define SYSTEM_SOCKET "/run/expertd/expertd.sock"
+#define NAME_ENTRY_MOST ((size_t)1 << 20) /* bytes of what the system knows of a user or group */
 #define REMEDY_START "start it with 'systemctl start expertd' or 'expertd --model FILE'"
 
 const char *expert_default_address(char *buffer, size_t buffer_bytes)
@@ -70,20 +71,51 @@ int endpoint_parse(struct endpoint *endpoint, const char *address, struct expert
     return 0;
 }
 
+/* Thread-safe, unlike getgrgid and getpwuid. `*ret_name`: NULL where there is no such id; else it lies in the buffer.
+ */
+typedef int (*name_look_up)(unsigned id, char *buffer, size_t bytes, const char **ret_name);
+
+static int look_up_group(unsigned id, char *buffer, size_t bytes, const char **ret_name)
+{
+    struct group group, *found = NULL;
+    int errnum = getgrgid_r(id, &group, buffer, bytes, &found);
+
+    *ret_name = found != NULL ? found->gr_name : NULL;
+    return errnum;
+}
+
+static int look_up_user(unsigned id, char *buffer, size_t bytes, const char **ret_name)
+{
+    struct passwd user, *found = NULL;
+    int errnum = getpwuid_r(id, &user, buffer, bytes, &found);
+
+    *ret_name = found != NULL ? found->pw_name : NULL;
+    return errnum;
+}
+
+/* The name of a user or group, or its number. An entry needs room for all members of a group. */
+static void name_of(name_look_up look_up, unsigned id, char *out, size_t out_bytes)
+{
+    int errnum = ERANGE;
+
+    snprintf(out, out_bytes, "%u", id);
+    for (size_t bytes = 1024; errnum == ERANGE && bytes <= NAME_ENTRY_MOST; bytes *= 4) {
+        char *buffer = malloc(bytes);
+        const char *name = NULL;
+
+        errnum = buffer != NULL ? look_up(id, buffer, bytes, &name) : ENOMEM;
+        if (errnum == 0 && name != NULL)
+            snprintf(out, out_bytes, "%s", name);
+        free(buffer);
+    }
+}
+
 int endpoint_explain_denied(const char *path, const struct stat *st, struct expert_error *error)
 {
-    const struct group *group = getgrgid(st->st_gid);
-    const struct passwd *owner = getpwuid(st->st_uid);
     char group_name[64], owner_name[64];
 
-    if (group != NULL)
-        snprintf(group_name, sizeof(group_name), "%s", group->gr_name);
-    else
-        snprintf(group_name, sizeof(group_name), "%u", (unsigned)st->st_gid);
-    if (owner != NULL)
-        snprintf(owner_name, sizeof(owner_name), "%s", owner->pw_name);
-    else
-        snprintf(owner_name, sizeof(owner_name), "%u", (unsigned)st->st_uid);
+    name_of(look_up_group, st->st_gid, group_name, sizeof(group_name));
+    name_of(look_up_user, st->st_uid, owner_name, sizeof(owner_name));
     if ((st->st_mode & S_IWGRP) != 0 && st->st_gid != 0)
         return error_set(
             error, EXPERT_ERR_PERMISSION,

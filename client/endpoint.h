@@ -4,7 +4,8 @@
  *
  * An endpoint is a Unix socket or the base of a URL. explain() is what turns a refused connection into a sentence with
  * a remedy: it looks at the socket file itself, so that "no such file", "nobody listens" and "not for you" are told
- * apart. Caller's storage, no heap. Thread-safe as far as the storage is one thread's.
+ * apart. Caller's storage, and no heap but while names of users and groups are looked up. Thread-safe as far as the
+ * storage is one thread's.
  */
 #ifndef EXPERT_CLIENT_ENDPOINT_H
 #define EXPERT_CLIENT_ENDPOINT_H

@@ -16,6 +16,7 @@ tests_unit_test_client_LDADD = $(LIBS_CLIENT)
 
 tests_unit_test_endpoint_SOURCES = tests/unit/test_endpoint.c
 tests_unit_test_endpoint_CPPFLAGS = $(CLIENT_TEST_CPPFLAGS)
+tests_unit_test_endpoint_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getgrgid_r,--wrap=getpwuid_r
 tests_unit_test_endpoint_LDADD = $(LIBS_CLIENT)
 
 tests_unit_test_request_SOURCES = tests/unit/test_request.c

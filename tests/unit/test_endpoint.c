@@ -4,6 +4,9 @@
 #include "client/reply.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,16 +63,80 @@ Test(endpoint, the_default_address)
     cr_assert_str_eq(expert_default_address(buffer, sizeof(buffer)), "/run/expertd/expertd.sock");
 }
 
+/* The system's users and groups, of which it knows one each. */
+#define ID_NAMED 70u
+static size_t entry_bytes; /* what it wants to have room for */
+static size_t room_given;  /* the most it was offered */
+
+int __wrap_getgrgid_r(gid_t gid, struct group *group, char *buffer, size_t bytes, struct group **ret_group);
+int __wrap_getpwuid_r(uid_t uid, struct passwd *user, char *buffer, size_t bytes, struct passwd **ret_user);
+
+int __wrap_getgrgid_r(gid_t gid, struct group *group, char *buffer, size_t bytes, struct group **ret_group)
+{
+    *ret_group = NULL;
+    room_given = bytes > room_given ? bytes : room_given;
+    if (bytes < entry_bytes)
+        return ERANGE;
+    if (gid == ID_NAMED) {
+        group->gr_name = strcpy(buffer + bytes - 12, "model-folk"); /* far behind in it, as after many members */
+        *ret_group = group;
+    }
+    return 0;
+}
+
+int __wrap_getpwuid_r(uid_t uid, struct passwd *user, char *buffer, size_t bytes, struct passwd **ret_user)
+{
+    *ret_user = NULL;
+    room_given = bytes > room_given ? bytes : room_given;
+    if (bytes < entry_bytes)
+        return ERANGE;
+    if (uid == ID_NAMED) {
+        user->pw_name = strcpy(buffer, "keeper");
+        *ret_user = user;
+    }
+    return 0;
+}
+
+static const char *denied(uid_t uid, gid_t gid, mode_t mode)
+{
+    static struct expert_error error;
+    struct stat st = { .st_mode = S_IFSOCK | mode, .st_uid = uid, .st_gid = gid };
+
+    cr_assert_eq(endpoint_explain_denied("/run/s", &st, &error), EXPERT_ERR_PERMISSION);
+    return error.text;
+}
+
+Test(endpoint, names_are_looked_up_with_as_much_room_as_they_need)
+{
+    for (entry_bytes = 16; entry_bytes <= 1 << 20; entry_bytes *= 4) {
+        const char *text = denied(0, ID_NAMED, 0660);
+
+        cr_assert_not_null(strstr(text, "for the group 'model-folk'"), "%zu: %s", entry_bytes, text);
+        cr_assert_not_null(strstr(text, "usermod -aG model-folk"), "%zu: %s", entry_bytes, text);
+        text = denied(ID_NAMED, ID_NAMED, 0600);
+        cr_assert_not_null(strstr(text, "keeper:model-folk with mode 0600. Run as keeper"), "%zu: %s", entry_bytes,
+                           text);
+    }
+}
+
+Test(endpoint, names_that_never_fit_are_numbers)
+{
+    entry_bytes = SIZE_MAX;
+    cr_assert_not_null(strstr(denied(0, ID_NAMED, 0660), "usermod -aG 70"));
+    cr_assert_not_null(strstr(denied(ID_NAMED, ID_NAMED, 0600), "70:70 with mode 0600"));
+    cr_assert_eq(room_given, 1 << 20);
+}
+
 Test(endpoint, who_a_refusing_socket_is_for)
 {
     struct stat for_group = { .st_mode = S_IFSOCK | 0660, .st_uid = 0, .st_gid = 4000000 };
-    struct stat for_owner = { .st_mode = S_IFSOCK | 0600, .st_uid = 0, .st_gid = 4000000 };
+    struct stat for_owner = { .st_mode = S_IFSOCK | 0600, .st_uid = ID_NAMED, .st_gid = 4000000 };
     struct expert_error error;
 
     cr_assert_eq(endpoint_explain_denied("/run/s", &for_group, &error), EXPERT_ERR_PERMISSION);
     cr_assert_not_null(strstr(error.text, "usermod -aG 4000000"), "%s", error.text);
     cr_assert_eq(endpoint_explain_denied("/run/s", &for_owner, &error), EXPERT_ERR_PERMISSION);
-    cr_assert_not_null(strstr(error.text, "root:4000000 with mode 0600"), "%s", error.text);
+    cr_assert_not_null(strstr(error.text, "keeper:4000000 with mode 0600"), "%s", error.text);
 }
 
 Test(endpoint, quotes_are_printable_and_whole)
