@@ -148,16 +148,23 @@ SIMD_INLINE void product_high(enum kind kind, const struct planes *planes, int s
         _tile_dpbssd(1, 4, 7);
 }
 
-/* Multiply one item, add up the one before it, and go on with the next block's planes. */
-SIMD_INLINE void items_step(enum kind kind, int bias_shift, const bool multiply, const bool add, const struct item *now,
-                            const struct planes *planes, const struct item *before, struct plane_job *job,
-                            size_t stride, int n_tokens)
+/* What is done at once: multiply an item, add up the one before it, and go on with the next block's planes. */
+struct step {
+    const struct item *now;      /* NULL: behind the last */
+    const struct planes *planes; /* of its block */
+    const struct item *before;   /* NULL: none yet */
+    struct plane_job job;        /* goes on from step to step */
+    size_t stride;               /* of acts */
+    int n_tokens;
+};
+
+SIMD_INLINE void step_mixed(enum kind kind, int bias_shift, const bool multiply, const bool add, struct step *s)
 {
-    int groups = (job->end - job->g + BLOCK_STEPS - 1) / BLOCK_STEPS;
+    int groups = (s->job.end - s->job.g + BLOCK_STEPS - 1) / BLOCK_STEPS;
     struct factors f;
 
     if (add)
-        f = factors_load(kind, before);
+        f = factors_load(kind, s->before);
     if (multiply) {
         _tile_zero(0);
         _tile_zero(1);
@@ -165,39 +172,38 @@ SIMD_INLINE void items_step(enum kind kind, int bias_shift, const bool multiply,
     UNROLL for (int step = 0; step < BLOCK_STEPS; step++)
     {
         if (multiply)
-            product_low(now->acts, stride, planes, step);
+            product_low(s->now->acts, s->stride, s->planes, step);
         if (add)
-            tokens_add(kind, &f, before, stride, n_tokens, 4 * step);
+            tokens_add(kind, &f, s->before, s->stride, s->n_tokens, 4 * step);
         if (multiply)
-            product_high(kind, planes, step);
+            product_high(kind, s->planes, step);
         if (add)
-            tokens_add(kind, &f, before, stride, n_tokens, 4 * step + 2);
-        if (before != NULL)
-            lane_end(before, 4 * step);
-        for (int i = 0; i < groups && job->g < job->end; i++)
-            planes_put(kind, bias_shift, job->w, job->g++, job->planes);
+            tokens_add(kind, &f, s->before, s->stride, s->n_tokens, 4 * step + 2);
+        if (s->before != NULL)
+            lane_end(s->before, 4 * step);
+        for (int i = 0; i < groups && s->job.g < s->job.end; i++)
+            planes_put(kind, bias_shift, s->job.w, s->job.g++, s->job.planes);
     }
     if (multiply) {
-        _tile_stored(0, now->sums->low, AMX_LINE);
+        _tile_stored(0, s->now->sums->low, AMX_LINE);
         if (has_high(kind))
-            _tile_stored(1, now->sums->high, AMX_LINE);
+            _tile_stored(1, s->now->sums->high, AMX_LINE);
     }
 }
 
-SIMD_INLINE void items_run(enum kind kind, int bias_shift, const struct item *now, const struct planes *planes,
-                           const struct item *before, struct plane_job *job, size_t stride, int n_tokens)
+SIMD_INLINE void step_run(enum kind kind, int bias_shift, struct step *s)
 {
-    bool multiply = now != NULL && now->w != NULL, add = before != NULL && before->w != NULL;
+    bool multiply = s->now != NULL && s->now->w != NULL, add = s->before != NULL && s->before->w != NULL;
 
-    if (before != NULL && !add)
-        memset(before->lane, 0, sizeof(*before->lane));
+    if (s->before != NULL && !add)
+        memset(s->before->lane, 0, sizeof(*s->before->lane));
     tiles_barrier();
     if (multiply && add)
-        items_step(kind, bias_shift, true, true, now, planes, before, job, stride, n_tokens);
+        step_mixed(kind, bias_shift, true, true, s);
     else if (multiply)
-        items_step(kind, bias_shift, true, false, now, planes, before, job, stride, n_tokens);
+        step_mixed(kind, bias_shift, true, false, s);
     else
-        items_step(kind, bias_shift, false, add, now, planes, before, job, stride, n_tokens);
+        step_mixed(kind, bias_shift, false, add, s);
 }
 
 /* How many lanes a row of few blocks has that are not empty: a power of two, so that whole subtrees are left out. */
@@ -254,33 +260,35 @@ SIMD_INLINE void chunk_blocks(enum kind kind, int bias_shift, struct chunk *c, c
                               size_t n_blocks, struct ahead *ahead)
 {
     struct place place = { 0, lanes_used(n_blocks), 0, n_blocks };
-    struct item items[2], *before = NULL;
-    int at = 0, n_groups = planes_groups(kind), n_tokens = (int)c->tiles.size, n_tiles = (int)c->tiles.n_groups;
+    struct step step = { .stride = c->stride, .n_tokens = (int)c->tiles.size };
+    struct item items[2];
+    int at = 0, n_groups = planes_groups(kind), n_tiles = (int)c->tiles.n_groups;
 
     for (int g = 0; g < n_groups; g++)
         planes_put(kind, bias_shift, w, g, &c->planes[0]);
-    for (bool more = true; more;) {
+    for (bool more = true; more; at++) {
         struct place here = place;
-        const struct planes *planes = &c->planes[at & 1];
-        struct plane_job job = { .planes = &c->planes[~at & 1] };
         bool goes_on;
 
         more = place_next(&place);
         goes_on = more && place.b < n_blocks;
-        job.w = goes_on ? w + place.b : NULL;
+        step.planes = &c->planes[at & 1];
+        step.job = (struct plane_job){ .w = goes_on ? w + place.b : NULL, .planes = &c->planes[~at & 1] };
         for (int tile = 0; tile < n_tiles; tile++) {
-            struct item *now = before == &items[0] ? &items[1] : &items[0];
+            struct item *now = step.before == &items[0] ? &items[1] : &items[0];
 
             fetch_some(ahead);
             *now = item_at(c, &here, w, (size_t)tile);
             now->sums = &c->sums[now - items];
-            job.end = goes_on ? n_groups * (tile + 1) / n_tiles : 0;
-            items_run(kind, bias_shift, now, planes, before, &job, c->stride, n_tokens);
-            before = now;
+            step.now = now;
+            step.job.end = goes_on ? n_groups * (tile + 1) / n_tiles : 0;
+            step_run(kind, bias_shift, &step);
+            step.before = now;
         }
-        at++;
     }
-    items_run(kind, bias_shift, NULL, NULL, before, &(struct plane_job){ 0 }, c->stride, n_tokens);
+    step.now = NULL;
+    step.job = (struct plane_job){ 0 };
+    step_run(kind, bias_shift, &step);
 }
 
 static void chunk_store(const struct chunk *c, size_t n_rows, float *y, size_t y_stride)
