@@ -22,7 +22,7 @@
 
 #define SMALL_DEPTH 6                       /* two experts of three parts each */
 #define CODE_BY_PAGE ((uint64_t)1344 << 10) /* all that ever runs while serving, on x86-64 with glibc 2.36 */
-#define LENT_LEAST 1024u /* positions of all sequences: of fewer hardly any lie idle */
+#define LENT_LEAST ((uint64_t)4 << 20) /* less is not worth the trouble */
 #define STAY_ROWS 16u    /* tokens: of more than these an expert's rows are worth bringing together */
 #define PREDICT_ROWS 64u /* likewise: more choose nearly every expert anyway */
 
@@ -79,10 +79,10 @@ void service_forward_options(const struct config *config, const struct budget_sh
 uint64_t service_lent(const struct service *service)
 {
     const struct budget *b = &service->budget;
-    uint64_t n_positions = (uint64_t)b->shape.n_seqs * b->shape.n_ctx;
-    bool lends = !service->gpu.module && n_positions >= LENT_LEAST && b->slots < b->needs.slots_max;
+    uint64_t bytes = b->needs.kv + b->needs.batch;
+    bool lends = !service->gpu.module && bytes >= LENT_LEAST && b->slots < b->needs.slots_max;
 
-    return lends ? b->needs.kv + b->needs.batch : 0;
+    return lends ? bytes : 0;
 }
 
 uint64_t service_slots_most(const struct service *service)
