@@ -155,6 +155,16 @@ static int device_rope(struct device *device, const struct rope *rope, float *x,
     return launch_rope(gpu->queue, &p);
 }
 
+/* Number by number: launches are compared by their bytes, and what lies between numbers is none. */
+static void kv_copy(const struct kv_view *from, struct kv_view *to)
+{
+    to->k = from->k;
+    to->v = from->v;
+    to->head_bytes = from->head_bytes;
+    to->block_bytes = from->block_bytes;
+    to->block_rows = from->block_rows;
+}
+
 static int device_kv_store(struct device *device, const struct kv_view *kv, enum kv_type type, uint32_t pos0,
                            uint32_t n, uint32_t n_kv_heads, uint32_t head_dim, const float *k, const float *v)
 {
@@ -163,7 +173,7 @@ static int device_kv_store(struct device *device, const struct kv_view *kv, enum
     memset(&p, 0, sizeof(p));
     p.k = k;
     p.v = v;
-    p.kv = *kv;
+    kv_copy(kv, &p.kv);
     p.pos0 = pos0;
     p.n = n;
     p.n_kv_heads = n_kv_heads;
@@ -194,7 +204,7 @@ static int device_attention(struct device *device, const struct attention *a)
         return err_set(&device->err, -EINVAL, "heads of %u dimensions are not computed", a->head_dim);
     memset(&p, 0, sizeof(p));
     p.q = a->q;
-    p.kv = a->kv;
+    kv_copy(&a->kv, &p.kv);
     p.y = a->y;
     p.n_tokens = a->n_tokens;
     p.pos0 = a->pos0;
