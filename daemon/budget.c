@@ -11,6 +11,7 @@
 
 static const uint32_t seqs_tried[] = { 4, 2, 1 };
 static const uint32_t batches_tried[] = { 512, 256, 128, 64, 32, 16 };
+static const uint32_t batches_alone[] = { 2048, 1024 };
 #define CTX_FIRST 4096u
 #define CTX_GOOD 512u  /* what we choose ourselves is not shorter, */
 #define CTX_LEAST 256u /* but where nothing else would do */
@@ -68,13 +69,13 @@ static bool fits(const struct budget_wish *wish, const struct budget_needs *need
     return fixed <= wish->total && wish->total - fixed >= needs->slots_min;
 }
 
-/* Keys, values and activations take at most a quarter of what could be slots. */
-static bool is_comfortable(const struct budget_wish *wish, const struct budget_needs *needs)
+/* Keys, values and activations take at most such a part of what could be slots. */
+static bool takes_at_most(const struct budget_wish *wish, const struct budget_needs *needs, uint64_t part)
 {
     uint64_t rest = wish->other + needs->dense + needs->cache_overhead;
     uint64_t working = needs->kv + needs->activations + needs->device;
 
-    return fits(wish, needs) && working <= (wish->total - rest) / 4;
+    return fits(wish, needs) && working <= (wish->total - rest) / part;
 }
 
 static void settle(const struct budget_wish *wish, const struct budget_shape *shape, const struct budget_needs *needs,
@@ -135,6 +136,35 @@ static void trade_embeddings(const struct budget_wish *wish, budget_measure meas
         settle(wish, &shape, &needs, budget);
 }
 
+/* Whether chunks of so many tokens fit as well; then they are taken. */
+static bool lengthen_to(const struct budget_wish *wish, uint32_t batch, budget_measure measure, const void *ctx,
+                        struct budget *budget)
+{
+    struct budget_shape shape = shape_of(wish, budget->shape.n_ctx, budget->shape.n_seqs, batch);
+    bool has_all = budget->slots >= budget->needs.slots_max;
+    struct budget_needs needs;
+
+    shape.embd_on_disk = budget->shape.embd_on_disk;
+    measure(ctx, &shape, &needs);
+    if (!takes_at_most(wish, &needs, 3) || (has_all && wish->total - fixed_bytes(wish, &needs) < needs.slots_max))
+        return false;
+    settle(wish, &shape, &needs, budget);
+    return true;
+}
+
+/* With one answer at a time longer chunks of a prompt let nobody else wait, and each expert is read once per chunk.
+ * Their activations are slots' between prompts, so they may take a third; but not the place of experts that all have
+ * one. */
+static void lengthen_chunks(const struct budget_wish *wish, budget_measure measure, const void *ctx,
+                            struct budget *budget)
+{
+    if (wish->batch || budget->shape.n_seqs > 1 || budget->shape.batch < batches_tried[0] || budget->needs.batch == 0)
+        return;
+    for (size_t i = 0; i < COUNT(batches_alone); i++)
+        if (lengthen_to(wish, batches_alone[i], measure, ctx, budget))
+            return;
+}
+
 /* Which of two equally small steps down comes first: fewer answers at once, then shorter ones, then smaller chunks. */
 static bool choose(const struct budget_wish *wish, budget_measure measure, const void *ctx, struct budget *ret_budget)
 {
@@ -148,10 +178,11 @@ static bool choose(const struct budget_wish *wish, budget_measure measure, const
                 struct budget_shape shape = shape_of(wish, ctxs.v[c], seqs.v[s], batches.v[b]);
 
                 measure(ctx, &shape, &needs);
-                if (!is_comfortable(wish, &needs))
+                if (!takes_at_most(wish, &needs, 4))
                     continue;
                 settle(wish, &shape, &needs, ret_budget);
                 trade_embeddings(wish, measure, ctx, ret_budget);
+                lengthen_chunks(wish, measure, ctx, ret_budget);
                 return true;
             }
     return false;

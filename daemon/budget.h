@@ -4,8 +4,9 @@
  * activations, the device's scratch, the cache's tables and everything else take; the rest is expert slots.
  *
  * What the user left open (context, parallel, batch) is chosen so that keys, values and activations take at most a
- * quarter of what the dense weights leave, and otherwise as small as still works; the last thing to be given up is the
- * table of embeddings. What the user set is kept, or refused with the least budget that would do.
+ * quarter of what the dense weights leave (a third with the longer chunks of who answers one at a time), and otherwise
+ * as small as still works; the last thing to be given up is the table of embeddings. What the user set is kept, or
+ * refused with the least budget that would do.
  *
  * Pure arithmetic over a measuring function: no model, no allocation. Bytes everywhere. Thread-safe.
  */

@@ -94,6 +94,52 @@ Test(budget, what_is_set_is_kept)
     cr_assert_eq(b.shape.n_ctx, 8192);
 }
 
+/* As measure, with activations that experts may lie in between prompts. */
+static void measure_lending(const void *ctx, const struct budget_shape *shape, struct budget_needs *ret_needs)
+{
+    measure(ctx, shape, ret_needs);
+    ret_needs->batch = ret_needs->activations;
+    if (ctx != NULL)
+        ret_needs->slots_max = *(const uint64_t *)ctx;
+}
+
+Test(budget, one_answer_at_a_time_has_longer_chunks)
+{
+    struct budget_wish w = wish(4000);
+    struct budget b;
+    uint64_t whole;
+
+    w.n_seqs = 1;
+    cr_assert_eq(budget_divide(&w, measure, NULL, &b, NULL), 0);
+    cr_assert_eq(b.shape.batch, 512, "where activations are nobody else's");
+    cr_assert_eq(budget_divide(&w, measure_lending, NULL, &b, NULL), 0);
+    cr_assert_eq(b.shape.batch, 2048);
+    cr_assert_eq(b.shape.max_batch, 2049);
+    cr_assert_leq(budget_sum(&b), w.total);
+    whole = b.slots + 1;
+    cr_assert_eq(budget_divide(&w, measure_lending, &whole, &b, NULL), 0);
+    cr_assert_eq(b.shape.batch, 1024, "of experts that all have slots none makes way");
+    whole--;
+    cr_assert_eq(budget_divide(&w, measure_lending, &whole, &b, NULL), 0);
+    cr_assert_eq(b.shape.batch, 2048);
+    w.n_seqs = 2;
+    cr_assert_eq(budget_divide(&w, measure_lending, NULL, &b, NULL), 0);
+    cr_assert_eq(b.shape.batch, 512, "another would wait");
+    w.n_seqs = 1;
+    w.batch = 256;
+    cr_assert_eq(budget_divide(&w, measure_lending, NULL, &b, NULL), 0);
+    cr_assert_eq(b.shape.batch, 256, "what the user set");
+    w.batch = 0;
+    w.n_ctx = 600;
+    cr_assert_eq(budget_divide(&w, measure_lending, NULL, &b, NULL), 0);
+    cr_assert_eq(b.shape.batch, 600);
+    w = wish(1700);
+    w.n_seqs = 1;
+    w.n_ctx = 1500;
+    cr_assert_eq(budget_divide(&w, measure_lending, NULL, &b, NULL), 0);
+    cr_assert_eq(b.shape.batch, 1024, "1500 would be more than a third of what the weights leave");
+}
+
 /* As measure, with a table of embeddings of 70 MiB, of which a batch's rows take none to speak of. */
 static void measure_embeddings(const void *ctx, const struct budget_shape *shape, struct budget_needs *ret_needs)
 {
