@@ -11,8 +11,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PAGE_BYTES (4096UL)
-#define HUGE_BYTES (2UL << 20)
 #define ROUND_FROM_BYTES (32UL << 20) /* rounding a smaller block to huge pages would waste more than a sixteenth */
 
 static atomic_long allocations_left = -1;
@@ -82,7 +80,7 @@ size_t mem_map_bytes(size_t bytes)
 {
     uint64_t rounded;
 
-    return u64_align_up(bytes > 0 ? bytes : 1, bytes >= ROUND_FROM_BYTES ? HUGE_BYTES : PAGE_BYTES, &rounded)
+    return u64_align_up(bytes > 0 ? bytes : 1, bytes >= ROUND_FROM_BYTES ? MEM_HUGE_BYTES : MEM_PAGE_BYTES, &rounded)
                ? rounded
                : 0;
 }
@@ -90,15 +88,15 @@ size_t mem_map_bytes(size_t bytes)
 /* Reserve with room to align to 2 MiB, then give the ends back. */
 static void *map_aligned(size_t bytes)
 {
-    char *raw = mmap(NULL, bytes + HUGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *raw = mmap(NULL, bytes + MEM_HUGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     size_t head;
 
     if (raw == MAP_FAILED)
         return NULL;
-    head = (HUGE_BYTES - (uintptr_t)raw % HUGE_BYTES) % HUGE_BYTES;
+    head = (MEM_HUGE_BYTES - (uintptr_t)raw % MEM_HUGE_BYTES) % MEM_HUGE_BYTES;
     if (head > 0)
         munmap(raw, head);
-    munmap(raw + head + bytes, HUGE_BYTES - head);
+    munmap(raw + head + bytes, MEM_HUGE_BYTES - head);
     return raw + head;
 }
 
@@ -127,7 +125,7 @@ static void interleave(void *p, size_t bytes)
 int mem_map(size_t bytes, unsigned flags, void **ret_p, bool *ret_locked)
 {
     size_t total = mem_map_bytes(bytes);
-    bool huge = (flags & MEM_HUGE) && total >= HUGE_BYTES;
+    bool huge = (flags & MEM_HUGE) && total >= MEM_HUGE_BYTES;
     bool locked = false;
     void *p;
 

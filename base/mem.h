@@ -16,6 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define MEM_PAGE_BYTES ((size_t)4096)
+#define MEM_HUGE_BYTES ((size_t)2 << 20)
+
 void *mem_alloc(size_t bytes);             /* uninitialised; NULL when there is none */
 void *mem_zalloc(size_t bytes);            /* zeroed */
 void *mem_calloc(size_t n, size_t bytes);  /* zeroed; NULL when n * bytes overflows */

@@ -7,14 +7,12 @@
 #include <errno.h>
 #include <string.h>
 
-#define SMALL_PAGE (4096UL)
-#define HUGE_PAGE (2UL << 20)
-
 /* What a class's first n slots keep of its arena: whole huge pages where it may lie in them, since part of one is not
  * set free. */
 static uint64_t live_bytes(const struct slot_class *class, uint32_t n)
 {
-    uint64_t all = mem_map_bytes(class->n_slots * class->slot_bytes), unit = all >= HUGE_PAGE ? HUGE_PAGE : SMALL_PAGE;
+    uint64_t all = mem_map_bytes(class->n_slots * class->slot_bytes);
+    uint64_t unit = all >= MEM_HUGE_BYTES ? MEM_HUGE_BYTES : MEM_PAGE_BYTES;
 
     return u64_min(all, (n * class->slot_bytes + unit - 1) / unit * unit);
 }

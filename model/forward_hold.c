@@ -6,9 +6,7 @@
 
 #include <errno.h>
 
-#define SMALL_PAGE ((size_t)4096)
-#define HUGE_PAGE ((size_t)2 << 20)
-#define HUGE_FROM (16 * HUGE_PAGE) /* of less a huge page would be too large a part */
+#define HUGE_FROM (16 * MEM_HUGE_BYTES) /* of less a huge page would be too large a part */
 
 bool forward_on_demand(const struct forward *f)
 {
@@ -48,7 +46,7 @@ static size_t pages_up_to(const struct forward *f, size_t used)
 
     whole.work_arena = (struct arena){ .device = f->device };
     forward_lay_batch(&whole, f->options.max_batch, f->options.max_logits);
-    page = arena_bytes(&whole.work_arena) >= HUGE_FROM ? HUGE_PAGE : SMALL_PAGE;
+    page = arena_bytes(&whole.work_arena) >= HUGE_FROM ? MEM_HUGE_BYTES : MEM_PAGE_BYTES;
     return u64_min((used + page - 1) / page * page, arena_bytes(&whole.work_arena));
 }
 

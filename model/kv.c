@@ -8,13 +8,11 @@
 
 #define BLOCKS_MOST 8u /* attention loses time where a block ends: docs/experiments.md */
 #define BLOCK_LEAST 512u
-#define SMALL_PAGE ((size_t)4096)
-#define HUGE_PAGE ((size_t)2 << 20)
 
 /* What memory comes and goes in. */
 static size_t page_bytes(const struct kv *kv)
 {
-    return kv->block_bytes >= HUGE_PAGE ? HUGE_PAGE : SMALL_PAGE;
+    return kv->block_bytes >= MEM_HUGE_BYTES ? MEM_HUGE_BYTES : MEM_PAGE_BYTES;
 }
 
 static size_t pages_round(const struct kv *kv, size_t bytes)
@@ -72,7 +70,7 @@ unsigned kv_arena_flags(const struct kv *kv)
 {
     if (!kv->on_demand)
         return ARENA_PLAIN;
-    return page_bytes(kv) == HUGE_PAGE ? ARENA_HUGE : ARENA_SMALL;
+    return page_bytes(kv) == MEM_HUGE_BYTES ? ARENA_HUGE : ARENA_SMALL;
 }
 
 static size_t held_bytes(const struct kv *kv, uint32_t n_blocks)
