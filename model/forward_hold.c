@@ -41,13 +41,9 @@ uint64_t forward_kv_held(const struct forward *f, uint32_t seq)
 /* The work arena's bytes up to somewhere, in whole pages. */
 static size_t pages_up_to(const struct forward *f, size_t used)
 {
-    struct forward whole = *f;
-    size_t page;
+    size_t page = f->work_bytes >= HUGE_FROM ? MEM_HUGE_BYTES : MEM_PAGE_BYTES;
 
-    whole.work_arena = (struct arena){ .device = f->device };
-    forward_lay_batch(&whole, f->options.max_batch, f->options.max_logits);
-    page = arena_bytes(&whole.work_arena) >= HUGE_FROM ? MEM_HUGE_BYTES : MEM_PAGE_BYTES;
-    return u64_min((used + page - 1) / page * page, arena_bytes(&whole.work_arena));
+    return u64_min((used + page - 1) / page * page, f->work_bytes);
 }
 
 static size_t fixed_bytes(const struct forward *f)
@@ -75,7 +71,7 @@ unsigned forward_batch_flags(const struct forward *f)
 {
     if (!forward_on_demand(f))
         return ARENA_PLAIN;
-    return arena_bytes(&f->work_arena) >= HUGE_FROM ? ARENA_HUGE : ARENA_SMALL;
+    return f->work_bytes >= HUGE_FROM ? ARENA_HUGE : ARENA_SMALL;
 }
 
 int forward_hold_none(struct forward *f, struct err *err)

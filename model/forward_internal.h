@@ -115,6 +115,7 @@ struct forward {
     struct predict predict;
     struct help help;
     struct stay stay;
+    size_t work_bytes; /* of work_arena, for the largest batch */
     size_t batch_at;   /* in work_arena: where that begins which depends on the batch */
     size_t batch_held; /* bytes of memory there, where it is on demand */
     uint32_t n_held, n_logits_held; /* tokens and rows of logits for which it is laid out */

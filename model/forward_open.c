@@ -130,6 +130,7 @@ static void lay_all(struct forward *f)
     forward_stay_lay(f);
     f->batch_at = f->work_arena.used;
     forward_lay_batch(f, f->options.max_batch, f->options.max_logits);
+    f->work_bytes = arena_bytes(&f->work_arena);
 }
 
 static void forward_init(struct forward *f, const struct model *model, struct device *device,
