@@ -75,7 +75,8 @@ uint64_t cache_overhead_bytes(const struct expert_layout *layout, const struct c
             n_slots += plan.class[c].n_slots;
     else /* not known yet */
         n_slots = n_keys;
-    return (64 << 10) + (options->no_shadow ? 0 : shadow_bytes(layout->n_layers, layout->n_experts)) + n_keys * 512 +
+    return (64 << 10) + outlook_bytes(layout->n_layers, layout->n_experts) +
+           (options->no_shadow ? 0 : shadow_bytes(layout->n_layers, layout->n_experts)) + n_keys * 512 +
            n_slots * 512 + (uint64_t)layout->n_experts * 160 + depth_of(options) * (12ULL << 10);
 }
 
@@ -171,6 +172,26 @@ static int shadow_init(struct cache *c, struct err *err)
     return shadow_open(&shape, &c->shadow) < 0 ? err_sys(err, ENOMEM, "expert cache") : 0;
 }
 
+static int outlook_init(struct cache *c, struct err *err)
+{
+    const struct expert_layout *layout = c->layout;
+
+    if (outlook_open(layout->n_layers, layout->n_experts, layout->n_used, &c->outlook) < 0)
+        return err_sys(err, ENOMEM, "expert cache");
+    c->slots.policy->chance = outlook_chances(c->outlook);
+    return 0;
+}
+
+/* Of earlier runs. */
+static void heat_recall(struct cache *c)
+{
+    const struct expert_layout *layout = c->layout;
+
+    policy_recall(c->slots.policy, catalog_heat(c->catalog), layout->n_layers, layout->n_experts, layout->n_used);
+    for (uint32_t i = 0; i < layout->n_layers; i++)
+        outlook_recall(c->outlook, i, cache_heat(c, i));
+}
+
 int cache_open(const struct expert_layout *layout, const struct cache_options *options, struct cache **ret_cache,
                struct err *err)
 {
@@ -189,6 +210,8 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
         rc = tables_alloc(c, err);
     if (rc == 0)
         rc = wishes_alloc(c, err);
+    if (rc == 0)
+        rc = outlook_init(c, err);
     if (rc == 0 && !options->no_shadow)
         rc = shadow_init(c, err);
     if (rc == 0)
@@ -199,7 +222,7 @@ int cache_open(const struct expert_layout *layout, const struct cache_options *o
         cache_close(c);
         return rc;
     }
-    policy_recall(c->slots.policy, catalog_heat(c->catalog), layout->n_layers, layout->n_experts, layout->n_used);
+    heat_recall(c);
     cache_pack_compare(c);
     cache_measure_init(c, options, piece_of(options), depth_of(options));
     c->door = (struct expert_door){ .ops = &door_timed_ops, .max_request = cache_max_request(c) };
@@ -216,6 +239,7 @@ void cache_close(struct cache *cache)
     catalog_close(cache->catalog);
     mem_free(cache->found);
     shadow_close(cache->shadow);
+    outlook_close(cache->outlook);
     mem_free(cache->pack_bad);
     mem_free(cache->slot_reread);
     mem_free(cache->slot_index);

@@ -326,6 +326,19 @@ static void door_poll(struct expert_door *door)
     reader_poll(c->reader, NULL);
 }
 
+/* A burst's rows are a text's tokens; of several texts that are written side by side each has one. */
+static void door_weigh(struct expert_door *door, uint32_t layer, const float *logits, uint32_t n)
+{
+    struct cache *c = of(door);
+    int index = expert_layout_find(c->layout, layer);
+
+    if (index < 0)
+        return;
+    outlook_note(c->outlook, (uint32_t)index, logits, n, door->burst);
+    if (c->shadow != NULL)
+        shadow_note(c->shadow, (uint32_t)index, outlook_chances(c->outlook) + (size_t)index * c->layout->n_experts);
+}
+
 static bool is_ready(const struct cache *c, uint32_t layer_index, uint16_t e)
 {
     uint32_t slot = e < c->layout->n_experts ? slots_find(&c->slots, key_of(c, layer_index, e)) : SLOT_NONE;
@@ -351,6 +364,7 @@ static void door_arrange(struct expert_door *door, uint32_t layer, uint16_t *ids
 }
 
 const struct expert_door_ops door_ops = {
+    .weigh = door_weigh,
     .request = door_request,
     .next = door_next,
     .try_next = door_try_next,

@@ -49,6 +49,7 @@ struct policy_ops {
 struct policy {
     const struct policy_ops *ops;
     const char *name;
+    const float *chance; /* [n_layers, n_experts] as cache/outlook.h has them, lent by who has opened it; may be NULL */
 };
 
 /* Least recently used. `class_of` [n_slots] is borrowed. NULL when there is no memory. */

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "cache/oracle.h"
+#include "cache/outlook.h"
 #include "cache/policy_scored.h"
 
 #include <errno.h>
@@ -31,6 +32,7 @@ struct shadow {
     uint32_t *index_of;       /* [n_layers * n_experts] among those followed, or NOT_FOLLOWED */
     uint8_t *class_of_slot;   /* [n_slots] */
     uint64_t *named;          /* [n_keys] the last request that named it */
+    float *chance;            /* [n_keys] for the policies */
     uint64_t request;
     uint32_t *followed;       /* [n_experts] of the request in hand */
     uint32_t n_each, n_slots; /* experts followed in each layer; slots of all classes */
@@ -82,6 +84,8 @@ static int held_init(struct held *h, const struct shadow *s, enum policy_kind ki
     h->slot_of = mem_calloc(n_keys, sizeof(*h->slot_of));
     h->key_of = mem_calloc(s->n_slots, sizeof(*h->key_of));
     h->free_slots = mem_calloc(s->n_slots, sizeof(*h->free_slots));
+    if (h->policy != NULL)
+        h->policy->chance = s->chance;
     if (h->policy == NULL || h->slot_of == NULL || h->key_of == NULL || h->free_slots == NULL)
         return -ENOMEM;
     memset(h->slot_of, 0xff, n_keys * sizeof(*h->slot_of));
@@ -116,8 +120,11 @@ static int parts_open(struct shadow *s, const struct shadow_shape *shape)
     n_keys = s->shape.n_layers * s->n_each;
     s->class_of_slot = mem_calloc(s->n_slots, sizeof(*s->class_of_slot));
     s->named = mem_calloc(n_keys, sizeof(*s->named));
-    if (s->class_of_slot == NULL || s->named == NULL)
+    s->chance = mem_calloc(n_keys, sizeof(*s->chance));
+    if (s->class_of_slot == NULL || s->named == NULL || s->chance == NULL)
         return -ENOMEM;
+    for (uint32_t key = 0; key < n_keys; key++)
+        s->chance[key] = OUTLOOK_UNKNOWN;
     for (uint32_t c = 0; c < s->shape.n_classes && rc == 0; c++) {
         memset(s->class_of_slot + s->class[c].first_slot, (int)c, s->class[c].n_slots);
         rc = oracle_init(&s->class[c].oracle, n_keys, s->class[c].n_slots, s->shape.window);
@@ -158,6 +165,7 @@ void shadow_close(struct shadow *shadow)
     }
     for (uint32_t c = 0; c < SHADOW_CLASSES; c++)
         oracle_fini(&shadow->class[c].oracle);
+    mem_free(shadow->chance);
     mem_free(shadow->named);
     mem_free(shadow->class_of_slot);
     mem_free(shadow->followed);
@@ -265,6 +273,15 @@ void shadow_request(struct shadow *shadow, uint32_t layer_index, const uint16_t 
     count(&s->asked, n_followed);
 }
 
+void shadow_note(struct shadow *shadow, uint32_t layer_index, const float *chance)
+{
+    const uint32_t *index_of = shadow->index_of + (size_t)layer_index * shadow->shape.n_experts;
+
+    for (uint32_t e = 0; e < shadow->shape.n_experts; e++)
+        if (index_of[e] != NOT_FOLLOWED)
+            shadow->chance[index_of[e]] = chance[e];
+}
+
 void shadow_resize(struct shadow *shadow, const uint32_t *n_slots)
 {
     shadow->request++; /* nothing is named */
@@ -297,5 +314,5 @@ uint64_t shadow_bytes(uint32_t n_layers, uint32_t n_experts)
     uint64_t policy = sizeof(struct scored) + followed * (sizeof(struct past) + 8 * sizeof(uint32_t)) + 4096;
 
     return sizeof(struct shadow) + n_keys * 4 + n_experts * 4 + n_layers + POLICIES * policy +
-           SHADOW_CLASSES * (SHADOW_WINDOW * sizeof(uint16_t) + followed * sizeof(uint64_t)) + followed * 16 + 4096;
+           SHADOW_CLASSES * (SHADOW_WINDOW * sizeof(uint16_t) + followed * sizeof(uint64_t)) + followed * 20 + 4096;
 }

@@ -49,6 +49,8 @@ void shadow_close(struct shadow *shadow);
 /* A request has named n different experts of a layer; burst: cache/policy.h. was_found: whether this one was there. */
 void shadow_request(struct shadow *shadow, uint32_t layer_index, const uint16_t *ids, size_t n, bool burst,
                     bool (*was_found)(const void *ctx, uint16_t id), const void *ctx);
+/* What is known of a layer's experts by its router, `chance` [n_experts] (cache/outlook.h): before a request for it. */
+void shadow_note(struct shadow *shadow, uint32_t layer_index, const float *chance);
 /* The classes hold so many slots from now on, at most what they had at open. */
 void shadow_resize(struct shadow *shadow, const uint32_t *n_slots);
 /* Any thread. */

@@ -14,6 +14,7 @@
 #include "cache/cache.h"
 #include "cache/catalog.h"
 #include "cache/files.h"
+#include "cache/outlook.h"
 #include "cache/pack.h"
 #include "cache/reader.h"
 #include "cache/slots.h"
@@ -86,6 +87,7 @@ struct cache {
     bool *pack_bad;       /* [n_keys] not to be read from the pack */
     char pack_note[600];  /* empty while no record is bad */
     struct measure measure;
+    struct outlook *outlook;
     struct shadow *shadow;
     bool *found; /* [n_experts] of the request in hand: whether it was there when asked for; for the shadow */
     struct cache_counters counters;

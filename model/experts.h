@@ -34,6 +34,9 @@ struct expert_view {
 struct expert_door;
 
 struct expert_door_ops {
+    /* What the layer's router has made of every expert, chosen or not, host [n, n_experts] f32, before its experts are
+     * asked for: it tells who may be wanted soon. Where the host has the logits. May be NULL. */
+    void (*weigh)(struct expert_door *, uint32_t layer, const float *logits, uint32_t n);
     /* Ask for n different experts of a layer, all of which will be needed. Resident ones are ready at once, the rest
      * are read. `layer` is the model's layer index. n is at most the slots guaranteed at open (see max_request).
      * Fails without side effects. */

@@ -245,6 +245,8 @@ int forward_moe(struct forward *f, uint32_t layer, uint32_t n, struct err *err)
     int r;
 
     f->help.has_h = false;
+    if (f->door->ops->weigh != NULL && f->b.host_router == f->b.router)
+        f->door->ops->weigh(f->door, layer, f->b.router, n);
     r = run_experts(f, layer, n, n_wanted, err);
     if (r < 0)
         return r;

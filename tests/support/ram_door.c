@@ -18,6 +18,9 @@ struct ram_door {
     uint64_t bytes;
     uint64_t random;
     size_t pinned;
+    /* What was weighed last. */
+    uint32_t weighed_layer, weighed_rows;
+    uint16_t favourite; /* of the last row */
     /* The open request. */
     const struct expert_layer_layout *layer;
     uint64_t layer_offset; /* of the layer's experts in weights */
@@ -41,6 +44,30 @@ static uint64_t random_next(struct ram_door *ram)
     return z ^ (z >> 31);
 }
 
+static void door_weigh(struct expert_door *door, uint32_t layer, const float *logits, uint32_t n)
+{
+    struct ram_door *ram = ram_of(door);
+    const float *row = logits + (size_t)(n - 1) * ram->layout.n_experts;
+
+    ram->weighed_layer = layer;
+    ram->weighed_rows = n;
+    ram->favourite = 0;
+    for (uint16_t e = 1; e < ram->layout.n_experts; e++)
+        if (row[e] > row[ram->favourite])
+            ram->favourite = e;
+    ram->counts.weighed++;
+}
+
+/* A layer is weighed before it is asked for, and who is best there is one of a token's experts. */
+static bool is_weighed(const struct ram_door *ram, uint32_t layer, const uint16_t *ids, size_t n)
+{
+    bool named = ram->weighed_rows > 1 || n < ram->layout.n_used;
+
+    for (size_t i = 0; i < n && !named; i++)
+        named = ids[i] == ram->favourite;
+    return ram->weighed_layer == layer && named;
+}
+
 static int door_request(struct expert_door *door, uint32_t layer, const uint16_t *ids, size_t n, struct err *err)
 {
     struct ram_door *ram = ram_of(door);
@@ -52,6 +79,7 @@ static int door_request(struct expert_door *door, uint32_t layer, const uint16_t
         ram->counts.misuse++;
         return err_set(err, -EINVAL, "a request that the protocol forbids");
     }
+    ram->counts.misuse += ram->counts.weighed > 0 && !is_weighed(ram, layer, ids, n);
     ram->layer = &ram->layers[at];
     ram->layer_offset = 0;
     for (int i = 0; i < at; i++)
@@ -137,6 +165,7 @@ static void door_abandon(struct expert_door *door)
 }
 
 static const struct expert_door_ops ram_ops = {
+    .weigh = door_weigh,
     .request = door_request,
     .next = door_next,
     .try_next = door_try_next,

@@ -26,6 +26,7 @@ struct ram_door_options {
 
 struct ram_door_counts {
     uint64_t requests, handed_out, released, abandoned;
+    uint64_t weighed;   /* layers, of which the door has been told what the router made of them */
     uint64_t misuse;    /* calls that the protocol forbids */
     size_t most_pinned; /* at one time */
 };

@@ -435,6 +435,9 @@ Test(forward, each_expert_passes_the_door_once_per_chunk)
     cr_expect_leq(counts.handed_out, (uint64_t)hp->n_layers * hp->n_experts);
     cr_expect_geq(counts.handed_out, (uint64_t)hp->n_layers * hp->n_used);
     cr_expect_eq(counts.requests, hp->n_layers);
+    cr_expect_eq(counts.weighed, hp->n_layers);
+    eval_ok(&rig, &(struct batch_span){ .pos0 = N_PROMPT, .n_tokens = 1, .tokens = rig.prompt }, 1);
+    cr_expect_eq(ram_door_counts(rig.ram).weighed, 2 * hp->n_layers);
     rig_close(&rig);
 }
 

@@ -170,6 +170,28 @@ Test(policy, what_was_used_before_is_not_taken_for_cold_when_it_comes)
     }
 }
 
+/* All used alike; the router's opinion decides, and where it has none, what went before. */
+Test(policy, nextuse_gives_up_whom_the_router_thinks_least_of)
+{
+    float chance[LAYERS * EXPERTS];
+    struct policy *policy = open_policy(POLICY_NEXT_USE);
+    struct toy toy;
+
+    toy_init(&toy, policy);
+    policy->chance = chance;
+    for (uint32_t key = 0; key < LAYERS * EXPERTS; key++)
+        chance[key] = -1;
+    for (uint32_t token = 0; token < 20; token++)
+        for (uint32_t expert = 0; expert < SLOTS; expert++)
+            toy_use(&toy, 0, expert);
+    toy_use(&toy, 1, 0);
+    toy.n_held = SLOTS;
+    for (uint32_t expert = 1; expert < EXPERTS; expert++)
+        chance[expert] = expert == 6 ? 0.05f : 0.5f;
+    cr_expect_eq(policy->ops->victim(policy, 0, may_go, &toy), toy.slot_of[6]);
+    policy->ops->close(policy);
+}
+
 static void check_protection(struct policy *policy)
 {
     struct toy toy;

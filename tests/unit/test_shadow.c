@@ -164,6 +164,31 @@ Test(shadow, what_a_request_names_stays)
     shadow_close(shadow);
 }
 
+/* Of four that come in turn to three slots, one is about to be wanted: who asks the router keeps it. */
+Test(shadow, what_the_router_thinks_is_next_uses_alone)
+{
+    static const float chance[] = { 0.001f, 0.9f, 0.001f, 0.001f, 0.001f, 0.001f, 0.001f, 0.001f };
+    struct shadow_counts plain, told;
+    struct shadow *shadow;
+
+    for (int tell = 0; tell < 2; tell++) {
+        cr_assert_eq(shadow_open(&small, &shadow), 0);
+        for (uint16_t i = 0; i < 40; i++) {
+            if (tell)
+                shadow_note(shadow, 0, chance);
+            shadow_request(shadow, 0, &(uint16_t){ i % 4 }, 1, false, is_even, NULL);
+            shadow_request(shadow, 1, &(uint16_t){ 0 }, 1, false, is_even, NULL);
+        }
+        shadow_counts(shadow, tell ? &told : &plain);
+        shadow_close(shadow);
+    }
+    cr_expect_gt(told.hits[POLICY_NEXT_USE], plain.hits[POLICY_NEXT_USE]);
+    for (int kind = 0; kind < POLICIES; kind++)
+        if (kind != POLICY_NEXT_USE)
+            cr_expect_eq(told.hits[kind], plain.hits[kind], "%s", policy_name((enum policy_kind)kind));
+    cr_expect_eq(told.oracle, plain.oracle);
+}
+
 Test(shadow, gives_back_and_takes_again_as_the_slots_do)
 {
     static const uint16_t ids[] = { 0, 1, 2, 3, 4, 5 };

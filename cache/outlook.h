@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * outlook.h: how likely an expert is to be chosen when its layer is next asked, by what the router has thought of it.
+ *
+ * A router gives each expert of its layer a logit and takes the n_used greatest. How far an expert was from the border,
+ *
+ *     margin = (logit - border) / spread      border: half way between the last one taken and the first one not
+ *                                             spread: the standard deviation of the row's logits
+ *
+ * says more than whether it was taken: who has just missed is likelier to come next than who was far away, and who was
+ * taken with ease is likelier to be taken again. Two averages of an expert's margins, which fade with each token, a
+ * fast one and a slow one, make its chance by the logistic function,
+ *
+ *     chance = 1 / (1 + exp(-(MIX fast + (1 - MIX) slow) / WIDTH)).
+ *
+ * The constants lie in a broad optimum (docs/experiments.md). A layer that nothing is known of has chances below zero.
+ *
+ * Threads: the engine thread only. Allocates in open only.
+ */
+#ifndef EXPERTD_CACHE_OUTLOOK_H
+#define EXPERTD_CACHE_OUTLOOK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Of a prompt's rows only so many are looked at, the last ones. */
+#define OUTLOOK_ROWS 64
+#define OUTLOOK_UNKNOWN (-1.0f)
+
+struct outlook;
+
+int outlook_open(uint32_t n_layers, uint32_t n_experts, uint32_t n_used, struct outlook **ret_outlook); /* -ENOMEM */
+void outlook_close(struct outlook *outlook);
+/* `logits` [n, n_experts] of a layer. In turn: the rows are a text's tokens, one after another. Else they stand side by
+ * side, the next tokens of several texts, and what counts of an expert is its greatest margin. Rows that are not finite
+ * or all alike say nothing. */
+void outlook_note(struct outlook *outlook, uint32_t layer_index, const float *logits, uint32_t n, bool in_turn);
+/* Before any of a layer's logits: so often has an earlier run chosen its experts, `heat` [n_experts] (cache/catalog.h).
+ */
+void outlook_recall(struct outlook *outlook, uint32_t layer_index, const uint32_t *heat);
+/* [n_layers, n_experts], lent. */
+const float *outlook_chances(const struct outlook *outlook);
+/* At most what outlook_open takes. */
+uint64_t outlook_bytes(uint32_t n_layers, uint32_t n_experts);
+
+#endif
