@@ -5,21 +5,24 @@
 
 #include <errno.h>
 #include <math.h>
+#include <string.h>
 
 enum { FAST, SLOW, RATES };
 
 static const float rate[RATES] = { [FAST] = 0.6f, [SLOW] = 0.98f };
-#define MIX 0.4f
-#define WIDTH 0.7f
+static const float first_weight[RATES + 1] = { [FAST] = 0.57f, [SLOW] = 0.86f };
+#define STEP 0.2f
+#define MOST 8.0f         /* that a weight may come to */
 #define LEAST_CHANCE 0.01 /* of somebody whom an earlier run has not seen: some three spreads off */
 
 struct outlook {
     uint32_t n_layers, n_experts, n_used;
-    float *average[RATES]; /* [n_layers, n_experts] of margins */
-    float *chance;         /* [n_layers, n_experts] */
-    float *weight[RATES];  /* [n_layers] how many margins an average is worth, at most 1 / (1 - rate) */
-    float *margin;         /* [n_experts] of the row in hand */
-    float *best;           /* [n_used + 1] its greatest logits, greatest first */
+    float *average[RATES];    /* [n_layers, n_experts] of margins */
+    float *chance;            /* [n_layers, n_experts] */
+    float *weight[RATES];     /* [n_layers] how many margins an average is worth, at most 1 / (1 - rate) */
+    float *margin;            /* [n_experts] of the row in hand */
+    float *best;              /* [n_used + 1] its greatest logits, greatest first */
+    float learned[RATES + 1]; /* of the averages and of 1 */
 };
 
 int outlook_open(uint32_t n_layers, uint32_t n_experts, uint32_t n_used, struct outlook **ret_outlook)
@@ -31,6 +34,7 @@ int outlook_open(uint32_t n_layers, uint32_t n_experts, uint32_t n_used, struct 
     if (o == NULL)
         return -ENOMEM;
     *o = (struct outlook){ .n_layers = n_layers, .n_experts = n_experts, .n_used = n_used };
+    memcpy(o->learned, first_weight, sizeof(o->learned));
     for (int i = 0; i < RATES; i++, at += n) {
         o->average[i] = at;
         o->weight[i] = at + n_keys;
@@ -110,7 +114,27 @@ static void chances(struct outlook *o, uint32_t layer)
     uint64_t first = (uint64_t)layer * o->n_experts;
 
     for (uint64_t key = first; key < first + o->n_experts; key++)
-        o->chance[key] = 1 / (1 + expf(-(MIX * o->average[FAST][key] + (1 - MIX) * o->average[SLOW][key]) / WIDTH));
+        o->chance[key] = 1 / (1 + expf(-(o->learned[FAST] * o->average[FAST][key] +
+                                         o->learned[SLOW] * o->average[SLOW][key] + o->learned[RATES])));
+}
+
+/* o->margin has come: who has one above 0 was taken. */
+static void learn(struct outlook *o, uint32_t layer)
+{
+    uint64_t first = (uint64_t)layer * o->n_experts;
+    float gradient[RATES + 1] = { 0 };
+
+    if (o->chance[first] < 0)
+        return;
+    for (uint32_t e = 0; e < o->n_experts; e++) {
+        float missed = (o->margin[e] > 0 ? 1.0f : 0.0f) - o->chance[first + e];
+
+        for (int i = 0; i < RATES; i++)
+            gradient[i] += missed * o->average[i][first + e];
+        gradient[RATES] += missed;
+    }
+    for (int i = 0; i <= RATES; i++)
+        o->learned[i] = fmaxf(-MOST, fminf(o->learned[i] + STEP * gradient[i] / (float)o->n_experts, MOST));
 }
 
 void outlook_note(struct outlook *outlook, uint32_t layer_index, const float *logits, uint32_t n, bool in_turn)
@@ -127,13 +151,16 @@ void outlook_note(struct outlook *outlook, uint32_t layer_index, const float *lo
         if (says && in_turn)
             average(o, layer_index, o->margin);
     }
-    if (any && !in_turn)
+    if (any && !in_turn) {
+        learn(o, layer_index);
         average(o, layer_index, o->margin);
+    }
     if (any)
         chances(o, layer_index);
 }
 
-/* As if it had gone on for as many tokens as the uses come to, always with the margin that makes the chance. */
+/* As if it had gone on for as many tokens as the uses come to, always with the margin that makes the chance by what the
+ * weights begin with. */
 void outlook_recall(struct outlook *outlook, uint32_t layer_index, const uint32_t *heat)
 {
     struct outlook *o = outlook;
@@ -146,7 +173,7 @@ void outlook_recall(struct outlook *outlook, uint32_t layer_index, const uint32_
     for (uint32_t e = 0; e < o->n_experts; e++) {
         double chance = fmax(LEAST_CHANCE, fmin(heat[e] * (o->n_used / total), 1 - LEAST_CHANCE));
 
-        o->margin[e] = WIDTH * (float)log(chance / (1 - chance));
+        o->margin[e] = (float)log(chance / (1 - chance)) / (first_weight[FAST] + first_weight[SLOW]);
     }
     for (int i = 0; i < RATES; i++) {
         o->weight[i][layer_index] = fminf((float)(total / o->n_used), 1 / (1 - rate[i]));
@@ -154,6 +181,11 @@ void outlook_recall(struct outlook *outlook, uint32_t layer_index, const uint32_
             o->average[i][(uint64_t)layer_index * o->n_experts + e] = o->margin[e];
     }
     chances(o, layer_index);
+}
+
+void outlook_weights(const struct outlook *outlook, float ret_weights[3])
+{
+    memcpy(ret_weights, outlook->learned, sizeof(outlook->learned));
 }
 
 const float *outlook_chances(const struct outlook *outlook)

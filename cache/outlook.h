@@ -9,11 +9,14 @@
  *
  * says more than whether it was taken: who has just missed is likelier to come next than who was far away, and who was
  * taken with ease is likelier to be taken again. Two averages of an expert's margins, which fade with each token, a
- * fast one and a slow one, make its chance by the logistic function,
+ * fast one and a slow one, make its chance by logistic regression,
  *
- *     chance = 1 / (1 + exp(-(MIX fast + (1 - MIX) slow) / WIDTH)).
+ *     chance = 1 / (1 + exp(-(a fast + b slow + c))).
  *
- * The constants lie in a broad optimum (docs/experiments.md). A layer that nothing is known of has chances below zero.
+ * How much either is worth differs from model to model (one keeps to its experts for a sentence, the other for a text),
+ * so a, b and c are learned while serving: with every token what was expected is held against what came, and they take
+ * a step up the gradient of its likelihood. Where they begin lies in a broad optimum (docs/experiments.md). A layer
+ * that nothing is known of has chances below zero.
  *
  * Threads: the engine thread only. Allocates in open only.
  */
@@ -38,6 +41,8 @@ void outlook_note(struct outlook *outlook, uint32_t layer_index, const float *lo
 /* Before any of a layer's logits: so often has an earlier run chosen its experts, `heat` [n_experts] (cache/catalog.h).
  */
 void outlook_recall(struct outlook *outlook, uint32_t layer_index, const uint32_t *heat);
+/* a, b and c. */
+void outlook_weights(const struct outlook *outlook, float ret_weights[3]);
 /* [n_layers, n_experts], lent. */
 const float *outlook_chances(const struct outlook *outlook);
 /* At most what outlook_open takes. */
