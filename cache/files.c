@@ -72,6 +72,8 @@ static int open_one_direct(struct files *files, uint32_t i, int fd, const char *
     }
     if (block > files->block)
         files->block = block;
+    /* Of no use to us, and in the way: slots would have to be wrung from it page by page. */
+    posix_fadvise(files->fds[i], 0, 0, POSIX_FADV_DONTNEED);
     return 0;
 }
 

@@ -11,7 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const struct expert_file_shape small = { .n_layers = 3, .n_experts = 16, .n_used = 4, .rows = 40, .seed = 1 };
 
@@ -462,6 +464,50 @@ Test(cache, the_expected_of_the_layer_after_stay)
     door->ops->hint(door, 2, ids, 2); /* and gives way where there is no other room */
     cr_assert_eq(door_check_ask(cache, &file, 1, ids, n, NULL), 0);
     cache_close(cache);
+    expert_file_fini(&file);
+}
+
+/* Pages of a file that are in the page cache. */
+static size_t pages_cached(int fd, size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), n = (bytes + page - 1) / page, cached = 0;
+    void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+    unsigned char *is_in = malloc(n);
+
+    cr_assert(map != MAP_FAILED && is_in != NULL);
+    cr_assert_eq(mincore(map, bytes, is_in), 0);
+    for (size_t i = 0; i < n; i++)
+        cached += is_in[i] & 1;
+    munmap(map, bytes);
+    free(is_in);
+    return cached;
+}
+
+/* A model that has just been copied lies in memory a second time, where it is in the way of slots. */
+Test(cache, direct_reads_leave_nothing_in_the_page_cache)
+{
+    struct cache_options options;
+    struct expert_file file;
+    struct cache *cache;
+    struct err err = { 0 };
+    bool direct;
+    char *bytes;
+
+    expert_file_init(&file, &small);
+    bytes = malloc(file.layout.files[0].bytes);
+    cr_assert_eq(fsync(file.layout.files[0].fd), 0);
+    for (int mode = IO_BUFFERED; mode >= IO_DIRECT; mode--) {
+        cr_assert_gt(pread(file.layout.files[0].fd, bytes, file.layout.files[0].bytes, 0), 0);
+        cr_assert_gt(pages_cached(file.layout.files[0].fd, file.layout.files[0].bytes), 0);
+        cache_options_default(&options);
+        options.io_mode = (enum io_mode)mode;
+        options.slot_budget = cache_min_bytes(&file.layout);
+        cr_assert_eq(cache_open(&file.layout, &options, &cache, &err), 0, "%s", err_text(&err));
+        direct = strstr(cache_describe(cache), "direct") != NULL && strstr(cache_describe(cache), "refused") == NULL;
+        cr_expect_eq(pages_cached(file.layout.files[0].fd, file.layout.files[0].bytes) == 0, direct);
+        cache_close(cache);
+    }
+    free(bytes);
     expert_file_fini(&file);
 }
 
