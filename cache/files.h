@@ -3,10 +3,10 @@
  * files.h: the model's files, and its pack if there is one, opened once more for reading experts.
  *
  * Direct (O_DIRECT) when asked for and every file allows it: the drive fills the slots, and the page cache neither
- * costs a copy nor memory. What it holds of them, after a download say, it is told to drop: huge pages for slots
- * are found several times faster then. Otherwise buffered, with the kernel's read-ahead off: experts lie anywhere, and reading
- * ahead would read what nobody asked for. Pages read stay in the page cache, which is the point of buffered mode: they
- * are clean, so the kernel takes them back before it lets anyone go short, also within a cgroup.
+ * costs a copy nor memory. What it holds of them, after a download say, it is told to drop: huge pages for slots are
+ * found several times faster then. Otherwise buffered, with the kernel's read-ahead off: experts lie anywhere, and
+ * reading ahead would read what nobody asked for. Pages read stay in the page cache, which is the point of buffered
+ * mode: they are clean, so the kernel takes them back before it lets anyone go short, also within a cgroup.
  *
  * The pack may lie on another drive than the model; it has the number behind the model's last file.
  *
