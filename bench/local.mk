@@ -6,7 +6,7 @@ EXTRA_DIST += bench/compare.py bench/engines.py bench/gguf_bytes.py bench/gpu.py
 replay_sources = bench/trace.c bench/trace.h bench/replay_sim.c bench/replay_sim.h
 
 bench_replay_SOURCES = bench/replay.c bench/replay_svg.c bench/replay_svg.h $(replay_sources)
-bench_replay_LDADD = libcache.a $(LIBS_BASE)
+bench_replay_LDADD = libcache.a $(LIBS_BASE) -lm
 
 bench_kernels_SOURCES = bench/kernels.c bench/kernels.h bench/kernels_main.c
 bench_kernels_LDADD = $(LIBS_COMPUTE) -lm

@@ -2,12 +2,16 @@
 #include "bench/replay_sim.h"
 
 #include "base/mem.h"
+#include "cache/outlook.h"
 
 #include <string.h>
 
 struct replay {
     const struct trace *trace;
-    struct policy *policy; /* NULL: by the book */
+    struct policy *policy;   /* NULL: by the book */
+    struct outlook *outlook; /* what the policy is told of the routers; NULL: the trace has no margins */
+    float *margin;           /* [n_experts] */
+    uint32_t n_weighed;      /* so far */
     int which;
     uint32_t n_slots, n_held;
     uint32_t slot_of[TRACE_MAX_KEYS], key_of[TRACE_MAX_KEYS];
@@ -61,6 +65,20 @@ static uint32_t take_slot(struct replay *r, uint32_t key)
     return slot;
 }
 
+/* Whatever the routers made of their experts before a use. */
+static void replay_weigh(struct replay *r, uint32_t i)
+{
+    const struct trace *t = r->trace;
+
+    for (; r->n_weighed < t->n_weighed && t->weighed[r->n_weighed].before <= i; r->n_weighed++) {
+        const int16_t *margin = t->margin + (size_t)r->n_weighed * t->n_experts;
+
+        for (uint32_t e = 0; e < t->n_experts; e++)
+            r->margin[e] = (float)margin[e] / 100;
+        outlook_take(r->outlook, t->weighed[r->n_weighed].layer, r->margin, t->use[i].phase == PHASE_ANSWER);
+    }
+}
+
 static bool replay_use(struct replay *r, uint32_t i)
 {
     const struct use *use = &r->trace->use[i];
@@ -87,6 +105,8 @@ static double replay_all(struct replay *r, bool *ret_hit)
 
         if (r->trace->use[i].phase == PHASE_GUESS)
             continue;
+        if (r->outlook != NULL)
+            replay_weigh(r, i);
         hit = replay_use(r, i);
         if (ret_hit != NULL)
             ret_hit[i] = hit;
@@ -94,6 +114,20 @@ static double replay_all(struct replay *r, bool *ret_hit)
         total += counts;
     }
     return total > 0 ? 100.0 * (double)hits / (double)total : 0;
+}
+
+/* False: no memory. */
+static bool outlook_init(struct replay *r)
+{
+    const struct trace *t = r->trace;
+
+    if (r->policy == NULL || t->n_weighed == 0 || t->n_used >= t->n_experts)
+        return true;
+    r->margin = mem_calloc(t->n_experts, sizeof(*r->margin));
+    if (r->margin == NULL || outlook_open(t->n_layers, t->n_experts, t->n_used, &r->outlook) < 0)
+        return false;
+    r->policy->chance = outlook_chances(r->outlook);
+    return true;
 }
 
 double replay_run(const struct trace *trace, int which, uint32_t n_slots, bool *ret_hit)
@@ -108,10 +142,12 @@ double replay_run(const struct trace *trace, int which, uint32_t n_slots, bool *
         r->n_slots = n_slots;
         if (which < POLICIES)
             r->policy = policy_open((enum policy_kind)which, n_slots, class_of, 1, trace->n_layers, trace->n_experts);
-        if (n_slots > 0 && (which >= POLICIES || r->policy != NULL))
+        if (n_slots > 0 && (which >= POLICIES || r->policy != NULL) && outlook_init(r))
             percent = replay_all(r, ret_hit);
         if (r->policy != NULL)
             r->policy->ops->close(r->policy);
+        outlook_close(r->outlook);
+        mem_free(r->margin);
     }
     mem_free(class_of);
     mem_free(r);

@@ -4,7 +4,12 @@
  *
  * Lines of turn,phase,step,layer,rank,expert[,...] under a comment that names n_layer=, n_expert= and n_expert_used=.
  * Phase 0 is a prompt's token, 1 an answer's; 2 is a guess: not a use, but what look-ahead expected of that step and
- * layer, written before the step's uses. What follows the sixth column is not read.
+ * layer, written before the step's uses. Lines
+ *
+ *     turn,3,step,layer,first,n,margin,...
+ *
+ * say how far n experts, `first` and those behind it, were from being taken by the token whose uses follow, in hundredths
+ * (cache/outlook.h). A token has all of a layer's, in order, or none. What else follows the sixth column is not read.
  */
 #ifndef EXPERTD_BENCH_TRACE_H
 #define EXPERTD_BENCH_TRACE_H
@@ -23,10 +28,19 @@ struct use {
     uint8_t phase;
 };
 
+/* A layer's router was asked. */
+struct weighed {
+    uint32_t before; /* the index of the first use that follows */
+    uint32_t layer;
+};
+
 struct trace {
     uint32_t n_layers, n_experts, n_used;
     struct use *use; /* [n], guesses among them */
     uint32_t n;
+    struct weighed *weighed; /* [n_weighed] in the order of the uses */
+    int16_t *margin;         /* [n_weighed, n_experts] in hundredths */
+    uint32_t n_weighed;
 };
 
 enum { PHASE_PROMPT, PHASE_ANSWER, PHASE_GUESS, PHASES };

@@ -20,7 +20,7 @@ struct outlook {
     float *average[RATES];    /* [n_layers, n_experts] of margins */
     float *chance;            /* [n_layers, n_experts] */
     float *weight[RATES];     /* [n_layers] how many margins an average is worth, at most 1 / (1 - rate) */
-    float *margin;            /* [n_experts] of the row in hand */
+    float *row, *margin;      /* [n_experts] of the row in hand, of the rows side by side */
     float *best;              /* [n_used + 1] its greatest logits, greatest first */
     float learned[RATES + 1]; /* of the averages and of 1 */
 };
@@ -28,7 +28,7 @@ struct outlook {
 int outlook_open(uint32_t n_layers, uint32_t n_experts, uint32_t n_used, struct outlook **ret_outlook)
 {
     uint64_t n_keys = (uint64_t)n_layers * n_experts, n = n_keys + n_layers;
-    struct outlook *o = mem_zalloc(sizeof(*o) + ((RATES * n) + n_keys + n_experts + n_used + 1) * sizeof(float));
+    struct outlook *o = mem_zalloc(sizeof(*o) + ((RATES * n) + n_keys + 2 * n_experts + n_used + 1) * sizeof(float));
     float *at = (float *)(o + 1);
 
     if (o == NULL)
@@ -40,7 +40,8 @@ int outlook_open(uint32_t n_layers, uint32_t n_experts, uint32_t n_used, struct 
         o->weight[i] = at + n_keys;
     }
     o->chance = at;
-    o->margin = at + n_keys;
+    o->row = at + n_keys;
+    o->margin = o->row + n_experts;
     o->best = o->margin + n_experts;
     for (uint64_t key = 0; key < n_keys; key++)
         o->chance[key] = OUTLOOK_UNKNOWN;
@@ -53,21 +54,21 @@ void outlook_close(struct outlook *outlook)
     mem_free(outlook);
 }
 
-/* Half way between the last one taken and the first one not; there must be one. */
-static float border(struct outlook *o, const float *logits)
+/* Half way between the last one taken and the first one not. */
+static float border(const float *logits, uint32_t n_experts, uint32_t n_used, float *best)
 {
     uint32_t n = 0;
 
-    for (uint32_t e = 0; e < o->n_experts; e++) {
+    for (uint32_t e = 0; e < n_experts; e++) {
         uint32_t at;
 
-        if (n > o->n_used && !(logits[e] > o->best[o->n_used]))
+        if (n > n_used && !(logits[e] > best[n_used]))
             continue;
-        for (at = n > o->n_used ? o->n_used : n++; at > 0 && logits[e] > o->best[at - 1]; at--)
-            o->best[at] = o->best[at - 1];
-        o->best[at] = logits[e];
+        for (at = n > n_used ? n_used : n++; at > 0 && logits[e] > best[at - 1]; at--)
+            best[at] = best[at - 1];
+        best[at] = logits[e];
     }
-    return (o->best[o->n_used - 1] + o->best[o->n_used]) / 2;
+    return (best[n_used - 1] + best[n_used]) / 2;
 }
 
 static float spread(const float *logits, uint32_t n)
@@ -81,20 +82,15 @@ static float spread(const float *logits, uint32_t n)
     return (float)sqrt(square);
 }
 
-/* o->margin of a row; with `greatest`, whichever is greater of what is there and the row's. False: it says nothing. */
-static bool margins(struct outlook *o, const float *logits, bool greatest)
+bool outlook_margins(const float *logits, uint32_t n_experts, uint32_t n_used, float *best, float *ret_margin)
 {
-    float by = spread(logits, o->n_experts), from;
+    float by = spread(logits, n_experts), from;
 
     if (!isfinite(by) || !(by > 0))
         return false;
-    from = border(o, logits);
-    for (uint32_t e = 0; e < o->n_experts; e++) {
-        float margin = (logits[e] - from) / by;
-
-        if (!greatest || margin > o->margin[e])
-            o->margin[e] = margin;
-    }
+    from = border(logits, n_experts, n_used, best);
+    for (uint32_t e = 0; e < n_experts; e++)
+        ret_margin[e] = (logits[e] - from) / by;
     return true;
 }
 
@@ -118,8 +114,8 @@ static void chances(struct outlook *o, uint32_t layer)
                                          o->learned[SLOW] * o->average[SLOW][key] + o->learned[RATES])));
 }
 
-/* o->margin has come: who has one above 0 was taken. */
-static void learn(struct outlook *o, uint32_t layer)
+/* Who has a margin above 0 was taken. */
+static void learn(struct outlook *o, uint32_t layer, const float *margin)
 {
     uint64_t first = (uint64_t)layer * o->n_experts;
     float gradient[RATES + 1] = { 0 };
@@ -127,7 +123,7 @@ static void learn(struct outlook *o, uint32_t layer)
     if (o->chance[first] < 0)
         return;
     for (uint32_t e = 0; e < o->n_experts; e++) {
-        float missed = (o->margin[e] > 0 ? 1.0f : 0.0f) - o->chance[first + e];
+        float missed = (margin[e] > 0 ? 1.0f : 0.0f) - o->chance[first + e];
 
         for (int i = 0; i < RATES; i++)
             gradient[i] += missed * o->average[i][first + e];
@@ -137,26 +133,50 @@ static void learn(struct outlook *o, uint32_t layer)
         o->learned[i] = fmaxf(-MOST, fminf(o->learned[i] + STEP * gradient[i] / (float)o->n_experts, MOST));
 }
 
-void outlook_note(struct outlook *outlook, uint32_t layer_index, const float *logits, uint32_t n, bool in_turn)
+void outlook_take(struct outlook *outlook, uint32_t layer_index, const float *margin, bool learns)
 {
-    struct outlook *o = outlook;
+    if (learns)
+        learn(outlook, layer_index, margin);
+    average(outlook, layer_index, margin);
+    chances(outlook, layer_index);
+}
+
+static void rows_in_turn(struct outlook *o, uint32_t layer, const float *logits, uint32_t n)
+{
     bool any = false;
 
-    if (o->n_used >= o->n_experts)
-        return;
-    for (uint32_t row = n > OUTLOOK_ROWS ? n - OUTLOOK_ROWS : 0; row < n; row++) {
-        bool says = margins(o, logits + (size_t)row * o->n_experts, any && !in_turn);
+    for (uint32_t row = n > OUTLOOK_ROWS ? n - OUTLOOK_ROWS : 0; row < n; row++)
+        if (outlook_margins(logits + (size_t)row * o->n_experts, o->n_experts, o->n_used, o->best, o->row)) {
+            average(o, layer, o->row);
+            any = true;
+        }
+    if (any)
+        chances(o, layer);
+}
 
-        any |= says;
-        if (says && in_turn)
-            average(o, layer_index, o->margin);
-    }
-    if (any && !in_turn) {
-        learn(o, layer_index);
-        average(o, layer_index, o->margin);
+static void rows_side_by_side(struct outlook *o, uint32_t layer, const float *logits, uint32_t n)
+{
+    bool any = false;
+
+    for (uint32_t row = 0; row < n; row++) {
+        if (!outlook_margins(logits + (size_t)row * o->n_experts, o->n_experts, o->n_used, o->best, o->row))
+            continue;
+        for (uint32_t e = 0; e < o->n_experts; e++)
+            o->margin[e] = any ? fmaxf(o->margin[e], o->row[e]) : o->row[e];
+        any = true;
     }
     if (any)
-        chances(o, layer_index);
+        outlook_take(o, layer, o->margin, true);
+}
+
+void outlook_note(struct outlook *outlook, uint32_t layer_index, const float *logits, uint32_t n, bool in_turn)
+{
+    if (outlook->n_used >= outlook->n_experts)
+        return;
+    if (in_turn)
+        rows_in_turn(outlook, layer_index, logits, n);
+    else
+        rows_side_by_side(outlook, layer_index, logits, n);
 }
 
 /* As if it had gone on for as many tokens as the uses come to, always with the margin that makes the chance by what the
@@ -197,5 +217,5 @@ uint64_t outlook_bytes(uint32_t n_layers, uint32_t n_experts)
 {
     uint64_t n_keys = (uint64_t)n_layers * n_experts;
 
-    return sizeof(struct outlook) + ((RATES + 1) * n_keys + (uint64_t)RATES * n_layers + 2 * n_experts + 1) * 4 + 64;
+    return sizeof(struct outlook) + ((RATES + 1) * n_keys + (uint64_t)RATES * n_layers + 3 * n_experts + 1) * 4 + 64;
 }

@@ -34,13 +34,21 @@ struct outlook;
 
 int outlook_open(uint32_t n_layers, uint32_t n_experts, uint32_t n_used, struct outlook **ret_outlook); /* -ENOMEM */
 void outlook_close(struct outlook *outlook);
+
+/* Of a row of logits [n_experts], of which n_used were taken and others not: ret_margin [n_experts]. `best`
+ * [n_used + 1] is scratch. False when the row says nothing: it is not finite, or all alike. */
+bool outlook_margins(const float *logits, uint32_t n_experts, uint32_t n_used, float *best, float *ret_margin);
+
 /* `logits` [n, n_experts] of a layer. In turn: the rows are a text's tokens, one after another. Else they stand side by
- * side, the next tokens of several texts, and what counts of an expert is its greatest margin. Rows that are not finite
- * or all alike say nothing. */
+ * side, the next tokens of several texts, and what counts of an expert is its greatest margin. */
 void outlook_note(struct outlook *outlook, uint32_t layer_index, const float *logits, uint32_t n, bool in_turn);
-/* Before any of a layer's logits: so often has an earlier run chosen its experts, `heat` [n_experts] (cache/catalog.h).
- */
+/* One token's margins [n_experts] instead of logits. `learns`: it follows the one before it, so that what was expected
+ * of it teaches something. */
+void outlook_take(struct outlook *outlook, uint32_t layer_index, const float *margin, bool learns);
+/* Before any of a layer's logits: so often has an earlier run chosen its experts, `heat` [n_experts] as in
+ * cache/catalog.h. */
 void outlook_recall(struct outlook *outlook, uint32_t layer_index, const uint32_t *heat);
+
 /* a, b and c. */
 void outlook_weights(const struct outlook *outlook, float ret_weights[3]);
 /* [n_layers, n_experts], lent. */

@@ -107,8 +107,9 @@ void engine_unload(struct engine *e);
 void engine_publish(struct engine *e);
 void engine_emit(struct engine *e); /* e->event */
 
-/* For --record-routing, on the way through a layer: what was chosen; what look-ahead has just guessed. */
-void engine_record_route(struct engine *e, uint32_t layer, const uint16_t *ids, uint32_t n);
+/* For --record-routing, on the way through a layer: what was chosen, and why (logits, NULL where the host has none);
+ * what look-ahead has just guessed. */
+void engine_record_route(struct engine *e, uint32_t layer, const float *logits, const uint16_t *ids, uint32_t n);
 void engine_record_guess(struct engine *e);
 
 /* A job has been given a sequence: open what its answer needs. */

@@ -33,7 +33,7 @@ static void on_route(void *ctx, uint32_t layer, const float *logits, const uint1
     struct engine *e = ctx;
 
     if (e->service->recorder)
-        engine_record_route(e, layer, ids, n);
+        engine_record_route(e, layer, logits, ids, n);
     if (e->lookahead)
         lookahead_on_route(e->lookahead, layer, ids, n);
 }

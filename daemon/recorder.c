@@ -2,10 +2,12 @@
 #include "daemon/recorder.h"
 
 #include "base/mem.h"
+#include "cache/outlook.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,14 +16,19 @@
 #include <unistd.h>
 
 #define MAGIC "# route_trace"
-#define RING_WORDS (1u << 19)
+#define RING_WORDS (1u << 20)
 #define TEXT_BYTES (64u << 10)
-#define LINE_BYTES 64u /* the longest line of a use */
+#define LINE_BYTES 256u /* the longest line */
+#define MARGINS_PER_LINE 16u
+#define HUNDREDTHS_MOST 9999
 #define HEAD_WORDS 6
 
 struct recorder {
     char *path;
     int fd; /* -1: recording has stopped */
+    uint32_t n_experts, n_used;
+    float *margin, *best;  /* [n_experts] of the row in hand; [n_used + 1] scratch for it */
+    uint16_t *hundredths; /* [n_experts] of its margins */
     uint16_t *ring;
     _Atomic uint64_t put, taken; /* words so far */
     _Atomic uint64_t lost;       /* rows */
@@ -32,7 +39,7 @@ struct recorder {
 
 uint64_t recorder_bytes(void)
 {
-    return sizeof(struct recorder) + RING_WORDS * sizeof(uint16_t) + TEXT_BYTES + 4096;
+    return sizeof(struct recorder) + RING_WORDS * sizeof(uint16_t) + UINT16_MAX * 10 + TEXT_BYTES + 4096;
 }
 
 /* ---- the engine's side ---- */
@@ -53,6 +60,18 @@ void recorder_put(struct recorder *r, uint32_t turn, enum recorder_phase phase, 
     for (size_t i = 0; i < HEAD_WORDS + n; i++)
         r->ring[(put + i) % RING_WORDS] = i < HEAD_WORDS ? head[i] : ids[i - HEAD_WORDS];
     atomic_store_explicit(&r->put, put + HEAD_WORDS + n, memory_order_release);
+}
+
+void recorder_put_margins(struct recorder *r, uint32_t turn, uint32_t step, uint32_t layer_index, const float *logits)
+{
+    if (r->n_used >= r->n_experts || !outlook_margins(logits, r->n_experts, r->n_used, r->best, r->margin))
+        return;
+    for (uint32_t e = 0; e < r->n_experts; e++) {
+        float hundredths = fmaxf(-HUNDREDTHS_MOST, fminf(roundf(r->margin[e] * 100), HUNDREDTHS_MOST));
+
+        r->hundredths[e] = (uint16_t)(int16_t)hundredths;
+    }
+    recorder_put(r, turn, RECORD_MARGINS, step, layer_index, r->hundredths, r->n_experts);
 }
 
 /* ---- the loop's ---- */
@@ -86,25 +105,52 @@ static int text_room(struct recorder *r, struct err *err)
     return r->n_text + LINE_BYTES > TEXT_BYTES ? text_write(r, err) : 0;
 }
 
+struct row {
+    uint32_t turn, phase, step, layer, n;
+    uint64_t at; /* of what it holds, in the ring */
+};
+
+static void margins_print(struct recorder *r, const struct row *row, uint32_t first)
+{
+    uint32_t n = row->n - first < MARGINS_PER_LINE ? row->n - first : MARGINS_PER_LINE;
+
+    r->n_text += (size_t)snprintf(r->text + r->n_text, LINE_BYTES, "%u,%u,%u,%u,%u,%u", row->turn, row->phase,
+                                  row->step, row->layer, first, n);
+    for (uint32_t e = first; e < first + n; e++)
+        r->n_text += (size_t)snprintf(r->text + r->n_text, LINE_BYTES, ",%d",
+                                      (int16_t)r->ring[(row->at + e) % RING_WORDS]);
+    r->text[r->n_text++] = '\n';
+}
+
+static void choice_print(struct recorder *r, const struct row *row, uint32_t rank)
+{
+    r->n_text += (size_t)snprintf(r->text + r->n_text, LINE_BYTES, "%u,%u,%u,%u,%u,%u\n", row->turn, row->phase,
+                                  row->step, row->layer, rank, r->ring[(row->at + rank) % RING_WORDS]);
+}
+
 /* One row from the ring; `at` moves behind it. */
 static int row_write(struct recorder *r, uint64_t *at, struct err *err)
 {
     uint16_t head[HEAD_WORDS];
-    uint32_t n, rank;
+    struct row row;
     int rc = 0;
 
     for (int i = 0; i < HEAD_WORDS; i++)
         head[i] = r->ring[(*at + (unsigned)i) % RING_WORDS];
-    n = head[5] & 0x3fff;
-    for (rank = 0; rank < n && rc == 0; rank++) {
+    row = (struct row){ .turn = head[0] | (uint32_t)head[1] << 16,
+                        .step = head[2] | (uint32_t)head[3] << 16,
+                        .layer = head[4],
+                        .phase = head[5] >> 14u,
+                        .n = head[5] & 0x3fff,
+                        .at = *at + HEAD_WORDS };
+    for (uint32_t i = 0; i < row.n && rc == 0; i += row.phase == RECORD_MARGINS ? MARGINS_PER_LINE : 1) {
         rc = text_room(r, err);
-        if (rc == 0)
-            r->n_text += (size_t)snprintf(r->text + r->n_text, LINE_BYTES, "%u,%u,%u,%u,%u,%u\n",
-                                          head[0] | (uint32_t)head[1] << 16, head[5] >> 14u,
-                                          head[2] | (uint32_t)head[3] << 16, head[4], rank,
-                                          r->ring[(*at + HEAD_WORDS + rank) % RING_WORDS]);
+        if (rc == 0 && row.phase == RECORD_MARGINS)
+            margins_print(r, &row, i);
+        else if (rc == 0)
+            choice_print(r, &row, i);
     }
-    *at += HEAD_WORDS + n;
+    *at += HEAD_WORDS + row.n;
     return rc;
 }
 
@@ -172,7 +218,13 @@ static int parts_open(struct recorder *r, const char *path, const struct expert_
     r->path = mem_strdup(path);
     r->ring = mem_calloc(RING_WORDS, sizeof(*r->ring));
     r->text = mem_alloc(TEXT_BYTES);
-    if (r->path == NULL || r->ring == NULL || r->text == NULL)
+    r->n_experts = layout->n_experts;
+    r->n_used = layout->n_used;
+    r->margin = mem_calloc(layout->n_experts, sizeof(*r->margin));
+    r->best = mem_calloc(layout->n_used + 1, sizeof(*r->best));
+    r->hundredths = mem_calloc(layout->n_experts, sizeof(*r->hundredths));
+    if (r->path == NULL || r->ring == NULL || r->text == NULL || r->hundredths == NULL ||
+        r->margin == NULL || r->best == NULL)
         return err_sys(err, ENOMEM, "recording of routing");
     r->n_text = (size_t)snprintf(r->text, TEXT_BYTES, "%s%sn_layer=%u n_expert=%u n_expert_used=%u\n%s",
                                  empty ? MAGIC " v1\n" : "", "# ", layout->n_layers, layout->n_experts,
@@ -204,6 +256,9 @@ void recorder_close(struct recorder *recorder)
         recorder_flush(recorder, NULL);
     if (recorder->fd >= 0)
         close(recorder->fd);
+    mem_free(recorder->hundredths);
+    mem_free(recorder->best);
+    mem_free(recorder->margin);
     mem_free(recorder->text);
     mem_free(recorder->ring);
     mem_free(recorder->path);

@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum recorder_phase { RECORD_PROMPT, RECORD_ANSWER, RECORD_GUESS };
+enum recorder_phase { RECORD_PROMPT, RECORD_ANSWER, RECORD_GUESS, RECORD_MARGINS };
 
 struct recorder;
 
@@ -30,6 +30,10 @@ void recorder_close(struct recorder *recorder); /* after a last flush */
 /* turn: the request; step: the token's position; layer_index as in the layout. */
 void recorder_put(struct recorder *recorder, uint32_t turn, enum recorder_phase phase, uint32_t step,
                   uint32_t layer_index, const uint16_t *ids, size_t n);
+/* Of a token, before its choice: how far each expert was from being taken (cache/outlook.h), by the router's logits
+ * [n_experts]. */
+void recorder_put_margins(struct recorder *recorder, uint32_t turn, uint32_t step, uint32_t layer_index,
+                          const float *logits);
 /* 0, also after recording has stopped, or once why it stopped. */
 int recorder_flush(struct recorder *recorder, struct err *err);
 

@@ -39,7 +39,7 @@ struct forward_hooks {
     void (*on_layer)(void *ctx, uint32_t layer, const float *x /* device [n, n_embd] f32, residual after it */,
                      uint32_t n);
     void *ctx;      /* any hook may be NULL */
-    bool no_logits; /* on_route does without (NULL): on a device with memory of its own that saves a way back */
+    bool no_logits; /* on_route does without (NULL) on a device with memory of its own: that saves a way back */
 };
 
 struct forward_options {

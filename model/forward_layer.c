@@ -175,7 +175,8 @@ static int experts_block(struct forward *f, uint32_t layer, const struct batch *
     if (r < 0)
         return r;
     if (hooks->on_route != NULL)
-        hooks->on_route(hooks->ctx, layer, hooks->no_logits ? NULL : f->b.host_router, f->b.ids, n);
+        hooks->on_route(hooks->ctx, layer, hooks->no_logits && f->b.host_router != f->b.router ? NULL : f->b.host_router,
+                        f->b.ids, n);
     return forward_moe(f, layer, n, err);
 }
 

@@ -21,9 +21,9 @@ tests_unit_test_replay_LDADD = libcache.a $(LIBS_BASE) $(CRITERION_LIBS) -lm
 
 tests_unit_test_shadow_SOURCES = tests/unit/test_shadow.c $(replay_sources)
 tests_unit_test_shadow_CPPFLAGS = $(CRITERION_CPPFLAGS)
-tests_unit_test_shadow_LDADD = libcache.a $(LIBS_BASE) $(CRITERION_LIBS)
+tests_unit_test_shadow_LDADD = libcache.a $(LIBS_BASE) $(CRITERION_LIBS) -lm
 
 tests_unit_test_recorder_SOURCES = tests/unit/test_recorder.c bench/trace.c bench/trace.h
 tests_unit_test_recorder_CPPFLAGS = $(CRITERION_CPPFLAGS)
-tests_unit_test_recorder_LDADD = libdaemon.a $(LIBS_BASE) $(CRITERION_LIBS)
+tests_unit_test_recorder_LDADD = libdaemon.a libcache.a $(LIBS_BASE) $(CRITERION_LIBS) -lm
 endif

@@ -7,6 +7,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,36 @@ Test(recorder, writes_what_replay_reads)
     trace_close(&trace);
 }
 
+/* A border of 1.5 (two are used) and a spread of sqrt(3.5): margins in hundredths, long lists in several lines. */
+Test(recorder, writes_how_near_everybody_was)
+{
+    static const float logits[] = { 0, 1, 2, 3, 0, -3, -1, -2 }, none[] = { 0, 1, NAN, 3, 0, -3, -1, -2 };
+    static const struct expert_layout wide = { .n_layers = 1, .n_experts = 40, .n_used = 1 };
+    struct recorder *r = open_good();
+    float many[40] = { [39] = 1e6f };
+    struct trace trace;
+    struct err err = { 0 };
+
+    recorder_put_margins(r, 1, 5, 2, none);
+    recorder_put_margins(r, 1, 5, 2, logits);
+    recorder_put(r, 1, RECORD_ANSWER, 5, 2, ids, 2);
+    recorder_close(r);
+    cr_assert_eq(trace_open(path, &trace, &err), 0, "%s", err_text(&err));
+    cr_assert(trace.n == 2 && trace.n_weighed == 1 && trace.weighed[0].layer == 2 && trace.weighed[0].before == 0);
+    for (int e = 0; e < 8; e++)
+        cr_expect_eq(trace.margin[e], (int16_t)lround((logits[e] - 1.5) / sqrt(3.5) * 100), "%d", trace.margin[e]);
+    trace_close(&trace);
+    unlink(path);
+    cr_assert_eq(recorder_open(path, &wide, &r, &err), 0);
+    recorder_put_margins(r, 1, 0, 0, many);
+    recorder_put(r, 1, RECORD_ANSWER, 0, 0, ids, 1);
+    recorder_close(r);
+    cr_assert_eq(trace_open(path, &trace, &err), 0, "%s", err_text(&err));
+    cr_assert(trace.n_weighed == 1 && trace.margin[39] > 300 && trace.margin[0] < -300);
+    cr_assert_eq(trace.margin[38], trace.margin[0]);
+    trace_close(&trace);
+}
+
 /* More than the ring holds: what is lost is said, what is there is whole. */
 Test(recorder, says_what_did_not_fit)
 {
@@ -71,7 +102,7 @@ Test(recorder, says_what_did_not_fit)
     uint32_t n_lines = 0, lost = 0;
     FILE *file;
 
-    for (uint32_t i = 0; i < 100000; i++)
+    for (uint32_t i = 0; i < 200000; i++)
         recorder_put(r, 1, RECORD_ANSWER, i, 0, ids, 2);
     cr_assert_eq(recorder_flush(r, NULL), 0);
     recorder_close(r);
@@ -83,7 +114,7 @@ Test(recorder, says_what_did_not_fit)
     }
     fclose(file);
     cr_assert_gt(lost, 0);
-    cr_assert_eq(n_lines / 2 + lost, 100000);
+    cr_assert_eq(n_lines / 2 + lost, 200000);
 }
 
 static void refused(const char *where)

@@ -48,7 +48,18 @@ Test(trace, what_is_none_is_refused)
     refused("0,1,0,0\n", "line 3");
     refused("0,1,0,2,0,1\n", "layer 2");
     refused("0,1,0,0,0,4\n", "expert 4");
-    refused("0,3,0,0,0,1\n", "phase 3");
+    refused("0,4,0,0,0,1\n", "phase 4");
+    refused("0,3,0,0,0,4,1,2,3\n0,1,0,0,0,1\n", "not 4 margins");
+    refused("0,3,0,0,0,4,1,2,3,x\n0,1,0,0,0,1\n", "not 4 margins");
+    refused("0,3,0,0,0,4,1,2,3,40000\n0,1,0,0,0,1\n", "not 4 margins");
+    refused("0,3,0,0,0,5,1,2,3,4,5\n0,1,0,0,0,1\n", "from 0 on");
+    refused("0,3,0,0,2,2,1,2\n0,1,0,0,0,1\n", "from 2 on");
+    refused("0,3,0,0,0,2,1,2\n0,3,0,1,2,2,1,2\n0,1,0,0,0,1\n", "from 2 on");
+    refused("0,3,0,0,0,0\n0,1,0,0,0,1\n", "margins of 0");
+    refused("0,3,0,0,0,2,1,2\n0,1,0,0,0,1\n", "2 experts of 4");
+    refused("0,1,0,0,0,1\n0,3,0,0,0,2,1,2\n", "2 experts of 4");
+    refused("0,3,0,0,4294967295,4294967295,1\n0,1,0,0,0,1\n", "do not go on");
+    refused("0,3,0,2,0,4,1,2,3,4\n0,1,0,0,0,1\n", "layer 2");
     refused("# n_layer=3 n_expert=4 n_expert_used=1\n", "different shape");
     cr_assert_lt(open_text("0,1,0,0,0,1\n", &trace, &err), 0, "no shape was named");
     cr_assert_lt(open_text("# n_layer=70000 n_expert=70000 n_expert_used=1\n", &trace, &err), 0);
@@ -70,6 +81,38 @@ Test(replay, counts_answers_and_lets_prompts_warm)
     cr_assert_eq(replay_run(&trace, POLICY_LRU, 2, NULL), 50);
     cr_assert_eq(replay_run(&trace, REPLAY_BELADY, 2, NULL), 75);
     cr_assert_eq(replay_run(&trace, POLICY_LRU, 3, NULL), 75);
+    trace_close(&trace);
+}
+
+/* Experts 0 to 3 of a layer come at random, one at a time; whoever comes next has just missed. Who listens to the
+ * router keeps him. */
+Test(replay, next_use_listens_to_the_router)
+{
+    static char text[1 << 16];
+    double told, untold;
+    uint32_t random = 1, next = 0;
+    struct trace trace;
+    struct err err = { 0 };
+    size_t at = (size_t)snprintf(text, sizeof(text), "%s", head);
+
+    for (int step = 0; step < 200; step++) {
+        int margin[4] = { -150, -150, -150, -150 };
+        uint32_t now = next;
+
+        random = random * 1664525u + 1013904223u;
+        next = random >> 30;
+        margin[next] = -5;
+        margin[now] = 60;
+        at += (size_t)snprintf(text + at, sizeof(text) - at,
+                               "0,3,%d,0,0,3,%d,%d,%d\n0,3,%d,0,3,1,%d\n0,1,%d,0,0,%u\n", step, margin[0], margin[1],
+                               margin[2], step, margin[3], step, now);
+    }
+    cr_assert_eq(open_text(text, &trace, &err), 0, "%s", err_text(&err));
+    cr_assert(trace.n == 200 && trace.n_weighed == 200 && trace.weighed[7].before == 7 && trace.margin[0] == 60);
+    told = replay_run(&trace, POLICY_NEXT_USE, 2, NULL);
+    trace.n_weighed = 0;
+    untold = replay_run(&trace, POLICY_NEXT_USE, 2, NULL);
+    cr_expect_gt(told, untold + 5, "%.1f and %.1f %%", told, untold);
     trace_close(&trace);
 }
 
