@@ -139,13 +139,19 @@ static int router(struct forward *f, const struct dense_layer *layer, uint32_t n
     return r < 0 ? r : f->device->ops->linear(f->device, f->acts, lin, layer->shared_router.data != NULL ? 2 : 1);
 }
 
+/* For on_route: the host has them anyway, or they are brought. */
+static bool has_logits(const struct forward *f)
+{
+    return f->b.host_router == f->b.router || !f->options.hooks.no_logits;
+}
+
 /* Choose experts: b.ids and b.weights. */
 static int route(struct forward *f, uint32_t n)
 {
     const struct device_ops *ops = f->device->ops;
     int r;
 
-    if (f->b.host_router != f->b.router && f->options.hooks.on_route != NULL && !f->options.hooks.no_logits &&
+    if (f->b.host_router != f->b.router && f->options.hooks.on_route != NULL && has_logits(f) &&
         (r = ops->download(f->device, f->b.host_router, f->b.router, (size_t)n * f->hp->n_experts * sizeof(float))) < 0)
         return r;
     return ops->route(f->device, &f->hp->route, f->b.router, n, f->b.ids, f->b.weights);
@@ -175,8 +181,7 @@ static int experts_block(struct forward *f, uint32_t layer, const struct batch *
     if (r < 0)
         return r;
     if (hooks->on_route != NULL)
-        hooks->on_route(hooks->ctx, layer, hooks->no_logits && f->b.host_router != f->b.router ? NULL : f->b.host_router,
-                        f->b.ids, n);
+        hooks->on_route(hooks->ctx, layer, has_logits(f) ? f->b.host_router : NULL, f->b.ids, n);
     return forward_moe(f, layer, n, err);
 }
 
