@@ -68,7 +68,7 @@ static float border(const float *logits, uint32_t n_experts, uint32_t n_used, fl
             best[at] = best[at - 1];
         best[at] = logits[e];
     }
-    return (best[n_used - 1] + best[n_used]) / 2;
+    return best[n_used - 1] / 2 + best[n_used] / 2;
 }
 
 static float spread(const float *logits, uint32_t n)
@@ -90,7 +90,7 @@ bool outlook_margins(const float *logits, uint32_t n_experts, uint32_t n_used, f
         return false;
     from = border(logits, n_experts, n_used, best);
     for (uint32_t e = 0; e < n_experts; e++)
-        ret_margin[e] = (logits[e] - from) / by;
+        ret_margin[e] = fmaxf(-OUTLOOK_MOST, fminf((logits[e] - from) / by, OUTLOOK_MOST));
     return true;
 }
 

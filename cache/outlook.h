@@ -29,6 +29,7 @@
 /* Of a prompt's rows only so many are looked at, the last ones. */
 #define OUTLOOK_ROWS 64
 #define OUTLOOK_UNKNOWN (-1.0f)
+#define OUTLOOK_MOST 99.0f /* margins are cut to it, either way */
 
 struct outlook;
 

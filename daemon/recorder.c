@@ -20,7 +20,6 @@
 #define TEXT_BYTES (64u << 10)
 #define LINE_BYTES 256u /* the longest line */
 #define MARGINS_PER_LINE 16u
-#define HUNDREDTHS_MOST 9999
 #define HEAD_WORDS 6
 
 struct recorder {
@@ -66,11 +65,8 @@ void recorder_put_margins(struct recorder *r, uint32_t turn, uint32_t step, uint
 {
     if (r->n_used >= r->n_experts || !outlook_margins(logits, r->n_experts, r->n_used, r->best, r->margin))
         return;
-    for (uint32_t e = 0; e < r->n_experts; e++) {
-        float hundredths = fmaxf(-HUNDREDTHS_MOST, fminf(roundf(r->margin[e] * 100), HUNDREDTHS_MOST));
-
-        r->hundredths[e] = (uint16_t)(int16_t)hundredths;
-    }
+    for (uint32_t e = 0; e < r->n_experts; e++)
+        r->hundredths[e] = (uint16_t)(int16_t)roundf(r->margin[e] * 100);
     recorder_put(r, turn, RECORD_MARGINS, step, layer_index, r->hundredths, r->n_experts);
 }
 

@@ -131,6 +131,27 @@ Test(outlook, it_learns_from_answers_alone)
     outlook_close(o);
 }
 
+/* A router's weights may be anything that a file can hold. */
+Test(outlook, the_greatest_numbers_are_numbers)
+{
+    static const float huge[EXPERTS] = { 3e38f, 3e38f, -3e38f, 1, 0, 3.2e38f, -3.3e38f, 0 };
+    static const float tiny[EXPERTS] = { 1e-45f, 0, 0, 0, 0, 0, 0, 0 };
+    struct outlook *o = outlook_new();
+    float best[USED + 1], margin[EXPERTS];
+
+    if (outlook_margins(huge, EXPERTS, USED, best, margin))
+        for (int e = 0; e < EXPERTS; e++)
+            cr_expect(fabsf(margin[e]) <= OUTLOOK_MOST);
+    for (int token = 0; token < 10; token++) {
+        outlook_note(o, 0, huge, 1, token % 2);
+        outlook_note(o, 0, tiny, 1, token % 2);
+        outlook_note(o, 0, steady, 1, false);
+    }
+    for (int e = 0; e < EXPERTS; e++)
+        cr_expect(of_layer(o, 0)[e] >= 0 && of_layer(o, 0)[e] <= 1);
+    outlook_close(o);
+}
+
 /* Whatever comes, for however long, weights and chances are numbers. */
 Test(outlook, certainty_has_a_bound)
 {
